@@ -1,0 +1,1 @@
+"""Loaders: each upstream format becomes facts, questions and passages."""

@@ -1,0 +1,47 @@
+"""Every error that memkit raises on purpose.
+
+    MemkitError
+    ├── BadInput            a value that the caller gave is not allowed
+    ├── UnsupportedModel    no layout knows this architecture, or it cannot do what was asked
+    ├── NotTrained          used before `fit` or `train`
+    ├── IndexMismatch       an index on disk is truncated, foreign, or of another corpus or encoder
+    └── MissingDependency   an optional package or runtime is absent
+
+Each message names the value, what is allowed, and the next step. Raised before anything is
+changed, or after everything was put back.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BadInput",
+    "IndexMismatch",
+    "MemkitError",
+    "MissingDependency",
+    "NotTrained",
+    "UnsupportedModel",
+]
+
+
+class MemkitError(Exception):
+    """Root of all errors that memkit raises on purpose; the command line exits with 2 on it."""
+
+
+class BadInput(MemkitError, ValueError):
+    """A value that the caller gave is not allowed."""
+
+
+class UnsupportedModel(MemkitError):
+    """No layout knows this architecture, or the model's kind cannot do what was asked."""
+
+
+class NotTrained(MemkitError):
+    """Used before `fit` or `train`; the message says which to call."""
+
+
+class IndexMismatch(MemkitError):
+    """An index on disk is truncated, foreign, or of another corpus, engine or encoder."""
+
+
+class MissingDependency(MemkitError, ImportError):
+    """An optional package or runtime is absent; the message says what to install."""

@@ -1,0 +1,1 @@
+"""Non-parametric memory: retrievers that put text in the prompt."""

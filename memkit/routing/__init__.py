@@ -1,0 +1,1 @@
+"""Routers: weights or text, question by question."""

@@ -1,0 +1,1 @@
+"""The miniature world: small models whose knowledge is known by construction."""
