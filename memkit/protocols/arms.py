@@ -1,0 +1,113 @@
+"""Arms: the same questions answered in several ways, scored once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from memkit.errors import BadInput
+from memkit.metrics import exact_match, wilson_interval
+from memkit.routing.base import Outcome
+from memkit.types import Answer
+
+__all__ = ["Arm", "Cell", "Metric", "check_same_questions", "outcomes"]
+
+Metric = Callable[[str, Sequence[str]], float]
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Means over some questions: accuracy with its 95 % interval, and what it cost.
+
+    `retrieval_rate` is the share of questions for which something was retrieved, `tokens` the
+    prompt's length, `milliseconds` the time of the answer, router excluded.
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    retrieval_rate: float
+    tokens: float
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """What an arm gave for each question, in arrays of shape [questions]."""
+
+    right: Floats
+    retrieved: Floats
+    tokens: Floats
+    milliseconds: Floats
+
+    @classmethod
+    def of(cls, answers: Sequence[Answer], metric: Metric) -> Arm:
+        """Score the answers."""
+        return cls(
+            np.array([_score(answer, metric) for answer in answers]),
+            np.array([float(answer.decision.source == "retrieval") for answer in answers]),
+            np.array([float(answer.prompt.tokens) for answer in answers]),
+            np.array([1000 * answer.seconds for answer in answers]),
+        )
+
+    def mixed(self, other: Arm, share: Floats) -> Arm:
+        """The expectation when each question goes to `other` with its `share` in [0, 1]."""
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
+        return Arm(*((1 - share) * own + share * others for own, others in pairs))
+
+    def cell(self, rows: Rows, subjects: Sequence[str]) -> Cell:
+        """The means over some questions; at least one."""
+        right = self.right[rows]
+        low, high = wilson_interval(right, [subjects[row] for row in rows])
+        rest = (self.retrieved, self.tokens, self.milliseconds)
+        return Cell(float(right.mean()), low, high, *(float(x[rows].mean()) for x in rest))
+
+
+def outcomes(
+    weights: Sequence[Answer], retrieval: Sequence[Answer], metric: Metric = exact_match
+) -> list[Outcome]:
+    """How each question fared on both roads: what a router is fitted on.
+
+    Raises `BadInput` if the two do not answer the same questions in the same order, or if a
+    question has no accepted answers.
+    """
+    check_same_questions({"weights": weights, "retrieval": retrieval})
+    return [
+        Outcome(a.question, _score(a, metric), _score(b, metric))
+        for a, b in zip(weights, retrieval, strict=True)
+    ]
+
+
+def check_same_questions(arms: Mapping[str, Sequence[Answer]]) -> None:
+    """Raise `BadInput` unless all arms answer the same questions in the same order."""
+    (first, reference), *others = arms.items()
+    if not reference:
+        raise BadInput(f"the arm {first!r} has no answers; allowed: at least one.")
+    for name, answers in others:
+        if len(answers) != len(reference):
+            raise BadInput(
+                f"the arm {name!r} has {len(answers)} answers, {first!r} has {len(reference)}; "
+                "allowed: the same questions on every arm. Ask the missing ones."
+            )
+        for one, other in zip(reference, answers, strict=True):
+            if one.question != other.question:
+                raise BadInput(
+                    f"the arm {name!r} answers {other.question.text!r} where {first!r} answers "
+                    f"{one.question.text!r}; allowed: the same questions in the same order."
+                )
+
+
+def _score(answer: Answer, metric: Metric) -> float:
+    question = answer.question
+    if not question.answers:
+        raise BadInput(
+            f"the question {question.text!r} has no accepted answers; allowed: at least one, to "
+            "score with. Leave it out."
+        )
+    return float(metric(answer.text, question.answers))
