@@ -110,8 +110,8 @@ def wilson_interval(
 
     Source: Wilson, JASA 1927. N is n, or with `groups` the effective sample size m (1 - m)/V
     (Kish 1965), at most n, where V = sum over groups of (sum of its values - m times their
-    number)^2 / n^2 is the variance of m under sampling of groups. Where m is 0 or 1, N is the
-    number of groups.
+    number)^2 / n^2 is the variance of m under sampling of groups. Where V is 0, as it is at m = 0
+    and 1, N is the number of groups.
 
     Raises `BadInput` without values, for a value outside [0, 1], or if lengths differ.
     """
@@ -122,13 +122,8 @@ def wilson_interval(
     n = float(sizes.sum())
     mean = min(float(sums.sum()) / n, 1.0)
     spread = mean * (1 - mean)
-    if groups is None:
-        effective = n
-    elif spread == 0:
-        effective = float(len(sizes))
-    else:
-        variance = float(((sums - mean * sizes) ** 2).sum()) / n**2
-        effective = min(n, spread / variance) if variance > 0 else n
+    variance = float(((sums - mean * sizes) ** 2).sum()) / n**2
+    effective = min(n, spread / variance) if variance > 0 else float(len(sizes))
     centre = mean + Z**2 / (2 * effective)
     half = Z * math.sqrt(spread / effective + Z**2 / (4 * effective**2))
     scale = 1 + Z**2 / effective

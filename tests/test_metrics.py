@@ -89,6 +89,9 @@ def test_wilson_of_copies_is_that_of_the_originals():
     assert wilson_interval(copies, groups) == pytest.approx(wilson_interval(originals))
     all_right, groups = [1.0] * 10, [0] * 5 + [1] * 5
     assert wilson_interval(all_right, groups) == pytest.approx(wilson_interval([1.0, 1.0]))
+    # one group says nothing of the spread between groups: as wide as one value
+    alone = wilson_interval([1.0, 0.0, 1.0, 0.0], [0] * 4)
+    assert alone[1] - alone[0] > 0.75
 
 
 def test_bootstrap_equals_scipys():

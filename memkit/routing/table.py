@@ -69,7 +69,7 @@ class PopularityTable:
     name to a title; an alias that is a title itself stands for that title. `counts` are numbers of
     passages that mention a name, made by `with_corpus`.
 
-    Raises `BadInput` for an empty name, and for views that are no count.
+    Raises `BadInput` for an empty name or title, and for views that are no count.
     """
 
     views: Mapping[str, float]
@@ -77,9 +77,15 @@ class PopularityTable:
     counts: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the views."""
+        """Check names and views."""
         for name, views in self.views.items():
             _check_row(name, views, "PopularityTable")
+        for pair in self.aliases.items():
+            if not all(isinstance(name, str) and name.strip() for name in pair):
+                raise BadInput(
+                    f"PopularityTable.aliases has {pair!r}; allowed: a name and a title, both "
+                    "text that is not empty. Leave it out."
+                )
 
     def __repr__(self) -> str:
         """The sizes: the table itself is data."""
@@ -117,7 +123,13 @@ class PopularityTable:
         Raises `BadInput`, naming file and line, for a missing column, for text, a negative number
         or NaN in the number column, and if there is no row at all.
         """
-        rows = [row for row in _rows(Path(path)) if row[1] is not None]
+        try:
+            rows = [row for row in _rows(Path(path)) if row[1] is not None]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise BadInput(
+                f"{str(path)!r} cannot be read ({error}); allowed: a table in UTF-8. "
+                "Check the path, and the encoding."
+            ) from error
         if not rows:
             raise BadInput(f"{str(path)!r} has no row with page views; allowed: at least one.")
         views = _largest((name, number) for name, number, _ in rows if number is not None)

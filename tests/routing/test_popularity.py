@@ -5,6 +5,8 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from memkit.errors import BadInput
 from memkit.routing.base import Outcome
@@ -229,6 +231,23 @@ def test_binned_rule_is_the_papers(seed):
     for o in outcomes:
         routed = router.decide(o.question).source
         assert routed == ("retrieval" if bin_of(o) < best else "weights")
+
+
+OUTCOMES = st.tuples(st.integers(0, 9), st.sampled_from([0, 0.5, 1]), st.sampled_from([0, 0.5, 1]))
+
+
+@settings(deadline=None)
+@given(st.lists(OUTCOMES, min_size=1, max_size=25))
+def test_where_it_was_fitted_no_rule_loses_and_exact_is_best(rows):
+    outcomes = [outcome(*row) for row in rows]
+
+    def right(rule):
+        router = PopularityRouter(rule=rule, splits=0).fit(outcomes)
+        routed = [(o, router.decide(o.question).source) for o in outcomes]
+        return sum(getattr(o, source) for o, source in routed)
+
+    constants = [sum(row[1] for row in rows), sum(row[2] for row in rows)]
+    assert right("exact") >= right("binned") >= max(constants)
 
 
 @pytest.mark.parametrize("rule", ["exact", "binned"])

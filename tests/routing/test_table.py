@@ -163,12 +163,21 @@ def test_a_bad_file_is_refused_with_its_line(tmp_path, name, text, message):
         PopularityTable.from_file(tmp_path / name)
 
 
-def test_an_absent_file_is_refused(tmp_path):
-    with pytest.raises(BadInput, match=r"absent\.csv' cannot be read \(No such file"):
-        PopularityTable.from_file(tmp_path / "absent.csv")
+def test_a_file_that_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "latin.csv").write_bytes("name,views\nJosé,3\n".encode("latin-1"))
+    (tmp_path / "folder.csv").mkdir()
+    for name, message in (("absent", "No such file"), ("latin", "utf-8"), ("folder", "directory")):
+        with pytest.raises(BadInput, match=rf"{name}\.csv' cannot be read \(.*{message}"):
+            PopularityTable.from_file(tmp_path / f"{name}.csv")
 
 
 @pytest.mark.parametrize("views", [-1, float("nan"), "many", None])
 def test_a_mapping_is_checked_too(views):
     with pytest.raises(BadInput, match=f"'Erewhon' are {views!r}"):
         PopularityTable({"Utopia": 1, "Erewhon": views})
+
+
+@pytest.mark.parametrize("pair", [("", "Erewhon"), ("E", " "), ("E", None)])
+def test_aliases_are_checked_too(pair):
+    with pytest.raises(BadInput, match="aliases has"):
+        PopularityTable({"Erewhon": 1}, dict([pair]))
