@@ -1,0 +1,85 @@
+"""Text to terms, as Lucene's analyser for English does it, in Python.
+
+Words as Unicode Standard Annex 29 cuts them, without a possessive 's, in lower case, without
+Lucene's 33 stop words, then Porter's stemmer (Porter, "An algorithm for suffix stripping",
+Program 1980): Lucene's `EnglishAnalyzer`, Anserini's `DefaultEnglishAnalyzer`.
+
+Departures: no dictionary words of Thai or Khmer, no emoji. Lucene's stemmer has two changes that
+Porter made to his own code later (-bli to -ble, -logi to -log) and leaves words of two letters
+alone; Snowball's does neither, so both are done here.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+__all__ = ["STOP_WORDS", "stem", "terms", "words"]
+
+_STOP = (
+    "a an and are as at be but by for if in into is it no not of on or such that the their then "
+    "there these they this to was will with"
+)
+STOP_WORDS = frozenset(_STOP.split())
+LONGEST = 255  # characters; Lucene cuts longer words into pieces
+POSSESSIVES = ("'s", "’s", "＇s", "'S", "’S", "＇S")
+
+# Character classes of the annex, as far as `\w` does not give them
+_MARKS = "\u00ad\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f\u0900-\u0903\u093a-\u094f"
+_MARKS += "\u200c-\u200f\u2060\ufe0f"
+_SINGLE = "\u3040-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han, kana
+_KATAKANA = "\u30a0-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
+_NUMBERS = "²³¹¼-¾\u2070\u2074-\u2079\u2080-\u2089\u2150-\u215f\u2460-\u249b"  # not digits there
+_BOTH = ".'‘’․﹒．＇"  # inside words and inside numbers
+_RUN = rf"(?:(?![{_SINGLE}{_KATAKANA}{_NUMBERS}])\w[{_MARKS}]*)+"
+_INSIDE = (
+    rf"(?<=[^\W\d_])[{_BOTH}:·\u0387״‧：](?=[^\W\d_])|(?<=\d)[{_BOTH},;\u037e։،؍٬߸⁄，；](?=\d)"
+)
+WORD = re.compile(
+    rf"{_RUN}(?:(?:{_INSIDE}){_RUN})*|[{_SINGLE}][{_MARKS}]*|(?:[{_KATAKANA}][{_MARKS}]*)+"
+)
+_SYLLABLE = re.compile(r"(?:[aeiou]|(?<=[^aeiouy])y)[^aeiou]")  # Porter's VC, so that m > 0
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, as they stand there."""
+    found = []
+    for word in WORD.findall(text):
+        if word.strip("_"):
+            found.extend(word[n : n + LONGEST] for n in range(0, len(word), LONGEST))
+    return found
+
+
+def terms(text: str) -> list[str]:
+    """The terms of a text, in order: what BM25 counts. Empty where all are stop words."""
+    found = []
+    for word in words(text):
+        if word.endswith(POSSESSIVES):
+            word = word[:-2]
+        word = word.replace("İ", "i").lower()
+        if word not in STOP_WORDS:
+            found.append(stem(word))
+    return found
+
+
+@functools.lru_cache(maxsize=1 << 17)
+def stem(word: str) -> str:
+    """Porter's stem of a word in lower case."""
+    if len(word) < 3:
+        return word
+    found: str = _porter().stemWord(word)
+    if word.endswith("e"):
+        return found
+    if found.endswith("bli") and _SYLLABLE.search(found, 0, len(found) - 3):
+        return str(_porter().stemWord(f"{found[:-1]}e"))
+    if found.endswith("logi") and _SYLLABLE.search(found, 0, len(found) - 4):
+        return found[:-1]
+    return found
+
+
+@functools.cache
+def _porter() -> Any:
+    import Stemmer
+
+    return Stemmer.Stemmer("porter", 0)
