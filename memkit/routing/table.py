@@ -77,9 +77,11 @@ class PopularityTable:
     counts: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check names and views."""
-        for name, views in self.views.items():
-            _check_row(name, views, "PopularityTable")
+        """Check names and views, and keep a copy that nobody else can change."""
+        views = {name: _check_row(name, v, "PopularityTable") for name, v in self.views.items()}
+        object.__setattr__(self, "views", views)
+        object.__setattr__(self, "aliases", dict(self.aliases))
+        object.__setattr__(self, "counts", dict(self.counts))
         for pair in self.aliases.items():
             if not all(isinstance(name, str) and name.strip() for name in pair):
                 raise BadInput(
@@ -282,19 +284,15 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             f"{str(path)!r} ends in {path.suffix!r}; allowed: {', '.join(delimiters)}. Rename it "
             "after what it holds."
         )
-    try:
-        file = path.open(encoding="utf-8-sig", newline="")
-    except OSError as error:
-        raise BadInput(
-            f"{str(path)!r} cannot be read ({error.strerror}). Check the path."
-        ) from error
-    with file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         delimiter = delimiters[path.suffix]
         if delimiter is not None:
             reader = csv.DictReader(file, delimiter=delimiter)
             yield from ((reader.line_num, row) for row in reader)
             return
         for line, text in enumerate(file, start=1):
+            if not text.strip():
+                continue
             try:
                 row = json.loads(text)
             except json.JSONDecodeError:

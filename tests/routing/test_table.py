@@ -131,7 +131,7 @@ def test_reads_popqa(tmp_path):
 def test_reads_csv_and_jsonl_alike(tmp_path):
     (tmp_path / "t.csv").write_text('views,title\n42,Erewhon\n"7.5","A, B"\n')
     rows = [{"title": "Erewhon", "views": 42, "aliases": ["E"]}, {"title": "A, B", "views": "7.5"}]
-    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "t.jsonl").write_text("\n\n".join(json.dumps(row) for row in rows) + "\n")
     read = [PopularityTable.from_file(tmp_path / name) for name in ("t.csv", "t.jsonl")]
     assert read[0].views == read[1].views == {"Erewhon": 42, "A, B": 7.5}
     assert read[1].aliases == {"E": "Erewhon"}
@@ -181,3 +181,10 @@ def test_a_mapping_is_checked_too(views):
 def test_aliases_are_checked_too(pair):
     with pytest.raises(BadInput, match="aliases has"):
         PopularityTable({"Erewhon": 1}, dict([pair]))
+
+
+def test_a_table_keeps_its_own_copy():
+    views = {"Erewhon": "42"}
+    table = PopularityTable(views)
+    views["Erewhon"] = 1
+    assert ask(table, "Who wrote Erewhon?").value == 42  # text that is a number is one
