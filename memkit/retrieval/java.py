@@ -21,8 +21,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ QUIET = (  # Lucene's remarks on the Java that it runs on, which users cannot ac
     "org.apache.lucene.store.MemorySegmentIndexInputProvider",
     "org.apache.lucene.store.MMapDirectory",
 )
+_STARTING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class JVM:
-    """The JVM of this process. `java` is None where someone else had started it."""
+    """The JVM of this process. `java` is None where someone else had started it.
+
+    Hold `lock` while calling into it: pyjnius keeps the object and the arguments of a call with
+    the class, so that calls from two threads get each other's results.
+    """
 
     pid: int
     java: Java | None
+    lock: threading.RLock = field(default_factory=threading.RLock)
     quiet: tuple[Any, ...] = ()  # java.util.logging forgets the level of a logger nobody holds
 
 
@@ -127,7 +134,8 @@ def jvm() -> JVM:
     Raises `MissingDependency` if Java, pyjnius or the jar is absent, `BadInput` for a heap size
     that is none, and `MemkitError` in a forked child, where any call into the JVM would hang.
     """
-    machine = _start()
+    with _STARTING:
+        machine = _start()
     if machine.pid != os.getpid():
         raise MemkitError(
             f"process {os.getpid()} was forked from {machine.pid} after the JVM had started there, "
@@ -164,7 +172,7 @@ def _start() -> JVM:
     loggers = tuple(autoclass("java.util.logging.Logger").getLogger(name) for name in QUIET)
     for logger in loggers:
         logger.setLevel(severe)
-    return JVM(os.getpid(), java, loggers)
+    return JVM(os.getpid(), java, quiet=loggers)
 
 
 def _adopt() -> JVM:

@@ -68,19 +68,20 @@ class Lucene:
     name: Literal["lucene"] = "lucene"
 
     def __init__(self, folder: Path, k1: float, b: float) -> None:
-        with _reporting(f"opening {str(folder)!r}", IndexMismatch):
-            self._reader = _lucene("index.DirectoryReader").open(_directory(folder))
         rows = folder / ROWS
         self._rows = np.load(rows, allow_pickle=False) if rows.is_file() else None
-        searcher = _lucene("search.IndexSearcher")
-        searcher.setMaxClauseCount(CLAUSES)
-        self._searcher = searcher(self._reader, signature=READER)
-        self._searcher.setSimilarity(_lucene("search.similarities.BM25Similarity")(k1, b))
-        by, kind = _lucene("search.SortField"), _lucene("search.SortField$Type")
-        self._order = _lucene("search.Sort")(by.FIELD_SCORE, by("id", kind.STRING_VAL))
-        self._analyzer = _analyzer()
-        self._queries = _class("io.anserini.search.query.BagOfWordsQueryGenerator")()
-        self._json = _class("com.fasterxml.jackson.databind.ObjectMapper")()
+        with _calling(f"opening {str(folder)!r}", IndexMismatch):
+            self._reader = _lucene("index.DirectoryReader").open(_directory(folder))
+            self._count = int(self._reader.numDocs())
+            searcher = _lucene("search.IndexSearcher")
+            searcher.setMaxClauseCount(CLAUSES)
+            self._searcher = searcher(self._reader, signature=READER)
+            self._searcher.setSimilarity(_lucene("search.similarities.BM25Similarity")(k1, b))
+            by, kind = _lucene("search.SortField"), _lucene("search.SortField$Type")
+            self._order = _lucene("search.Sort")(by.FIELD_SCORE, by("id", kind.STRING_VAL))
+            self._analyzer = _analyzer()
+            self._queries = _class("io.anserini.search.query.BagOfWordsQueryGenerator")()
+            self._json = _class("com.fasterxml.jackson.databind.ObjectMapper")()
 
     @classmethod
     def build(cls, folder: Path, passages: PassageFile) -> None:
@@ -109,8 +110,8 @@ class Lucene:
             if file.name not in (ROWS, "write.lock"):
                 _link(file, folder / file.name)
         rows = [new.row(id) for id in added]
-        term, query = _lucene("index.Term"), _lucene("search.TermQuery")
         with _writing(folder, append=True) as writer:
+            term, query = _lucene("index.Term"), _lucene("search.TermQuery")
             for id in removed:
                 writer.deleteDocuments(query(term("id", _unicode(id))))
             writer.forceMergeDeletes()
@@ -123,14 +124,13 @@ class Lucene:
 
     def search(self, queries: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
         """The `k` best (row, score) pairs for each query."""
-        k = min(k, max(len(self), 1))
+        k = min(k, max(self._count, 1))
         step = max(1, HITS_AT_ONCE // k)
-        with _reporting("searching", IndexMismatch):
-            batches = [
-                self._batch(queries[start : start + step], k)
-                for start in range(0, len(queries), step)
-            ]
-        return [hits for batch in batches for hits in batch]
+        found: list[list[tuple[int, float]]] = []
+        for start in range(0, len(queries), step):
+            with _calling("searching", IndexMismatch):
+                found.extend(self._batch(queries[start : start + step], k))
+        return found
 
     def _batch(self, queries: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
         results = _class("java.util.ArrayList")()
@@ -147,19 +147,14 @@ class Lucene:
     def _row(self, document: int) -> int:
         return document if self._rows is None else int(self._rows[document])
 
-    def __len__(self) -> int:
-        """Number of documents."""
-        jvm()
-        return int(self._reader.numDocs())
-
     def stored(self) -> StoredPassages:
         """The passages inside the index, where it has any."""
         return StoredPassages(self._reader)
 
     def close(self) -> None:
         """Let go of the files."""
-        jvm()
-        self._reader.close()
+        with _calling("closing an index", MemkitError):
+            self._reader.close()
 
 
 class StoredPassages:
@@ -170,28 +165,29 @@ class StoredPassages:
     """
 
     def __init__(self, reader: Any) -> None:
-        self._reader = reader
-        self._fields = reader.storedFields()
-        for _ in self:
-            break  # raises here and now, not at the first hit
+        with _calling("reading an index", IndexMismatch):
+            self._fields = reader.storedFields()
+            self._live = _lucene("index.MultiBits").getLiveDocs(reader)  # None: all
+            self._count, self._end = int(reader.numDocs()), int(reader.maxDoc())
+        next(iter(self), None)  # raises here and now, not at the first hit
 
     def __len__(self) -> int:
         """Number of passages."""
-        jvm()
-        return int(self._reader.numDocs())
+        return self._count
 
     def __iter__(self) -> Iterator[Passage]:
         """All passages, in Lucene's order."""
-        live = _lucene("index.MultiBits").getLiveDocs(self._reader)
-        for document in range(self._reader.maxDoc()):
-            if live is None or live.get(document):
+        for document in range(self._end):
+            with _calling("reading an index", IndexMismatch):
+                live = self._live is None or self._live.get(document)
+            if live:
                 yield self[document]
 
     def __getitem__(self, document: int) -> Passage:
         """The passage of a document."""
-        jvm()
-        fields = self._fields.document(document)
-        id, text = fields.get("id"), fields.get("raw") or fields.get("contents")
+        with _calling("reading an index", IndexMismatch):
+            fields = self._fields.document(document)
+            id, text = fields.get("id"), fields.get("raw") or fields.get("contents")
         if text is None:
             raise IndexMismatch(
                 f"the Lucene index stores no text (document {document}, id {id!r}); allowed: one "
@@ -245,13 +241,14 @@ def _link(file: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def _reporting(doing: str, error: type[MemkitError]) -> Iterator[None]:
-    """Raise what Java throws in the block as `error`."""
-    jvm()
+def _calling(doing: str, error: type[MemkitError]) -> Iterator[None]:
+    """Have the JVM for oneself in the block, and raise what Java throws there as `error`."""
+    machine = jvm()
     from jnius import JavaException
 
     try:
-        yield
+        with machine.lock:
+            yield
     except JavaException as thrown:
         raise error(
             f"Lucene failed while {doing}: {thrown.classname}: {thrown.innermessage}. If memory "
@@ -262,7 +259,7 @@ def _reporting(doing: str, error: type[MemkitError]) -> Iterator[None]:
 @contextlib.contextmanager
 def _writing(folder: Path, *, append: bool) -> Iterator[Any]:
     """An IndexWriter that is committed when the block succeeds, and rolled back otherwise."""
-    with _reporting(f"writing {str(folder)!r}", MemkitError):
+    with _calling(f"writing {str(folder)!r}", MemkitError):
         mode = _lucene("index.IndexWriterConfig$OpenMode")
         config = _lucene("index.IndexWriterConfig")(_analyzer())
         config.setOpenMode(mode.APPEND if append else mode.CREATE)
