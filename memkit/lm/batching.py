@@ -1,0 +1,38 @@
+"""Batches of rows of unequal length, padded so that no row's result depends on the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["batches", "padded", "positions"]
+
+PAD = 0  # any id will do: padding is masked everywhere, and no tokenizer need have a pad token
+
+
+def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Indices in groups of at most `size`, of similar length, the longest first."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def padded(
+    rows: Sequence[Sequence[int]], device: torch.device, *, left: bool
+) -> tuple[Tensor, Tensor]:
+    """Ids and mask (1 for a token, 0 for padding), each [rows, longest], padded on one side."""
+    longest = max(len(row) for row in rows)
+    ids = torch.full((len(rows), longest), PAD, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        place = slice(longest - len(row), None) if left else slice(len(row))
+        ids[i, place] = torch.tensor(row, dtype=torch.long)
+        mask[i, place] = 1
+    return ids.to(device), mask.to(device)
+
+
+def positions(mask: Tensor) -> Tensor:
+    """Position ids that count a row's tokens from 0; padding gets 0."""
+    return (mask.cumsum(-1) - 1).clamp(min=0)

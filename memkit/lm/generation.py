@@ -1,0 +1,158 @@
+"""Greedy generation in batches that end when every row has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from memkit.lm.batching import padded, positions
+
+__all__ = ["Completion", "Generated", "greedy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a model wrote after a prompt.
+
+    `text` ends before the first stop string. `tokens` are the generated ids up to and including the
+    one that completes a stop string, or the end token; `logprob` is the sum of the
+    log-probabilities (nats) of exactly these, each given the prompt and those before it.
+    `prompt_tokens` is the length of the prompt, special tokens included.
+    """
+
+    text: str
+    logprob: float
+    tokens: tuple[int, ...]
+    prompt_tokens: int
+
+
+@dataclass(slots=True)
+class Generated:
+    """Ids that a row has generated so far and the log-probability (nats) of each."""
+
+    tokens: list[int]
+    logprobs: list[float]
+
+
+class _Steps(Protocol):
+    """A model in the midst of generating: next-token logits [rows, vocabulary], step by step."""
+
+    def first(self) -> Tensor: ...
+
+    def next(self, tokens: Tensor) -> Tensor:
+        """Logits after one more token a row, `tokens` [rows]."""
+        ...
+
+    def keep(self, rows: Tensor) -> None:
+        """Go on with these rows only."""
+        ...
+
+
+class _Decoder:
+    """A causal model: one pass over the left-padded prompts, then one token at a time."""
+
+    def __init__(self, model: Any, prompts: Sequence[Sequence[int]]) -> None:
+        self.model = model
+        self.ids, self.mask = padded(prompts, model.device, left=True)
+        self.positions = positions(self.mask)
+        self.cache: Any = None
+
+    def first(self) -> Tensor:
+        return self._run(self.ids)
+
+    def next(self, tokens: Tensor) -> Tensor:
+        self.mask = torch.cat([self.mask, torch.ones_like(self.mask[:, :1])], dim=1)
+        self.positions = self.positions[:, -1:] + 1
+        return self._run(tokens[:, None])
+
+    def keep(self, rows: Tensor) -> None:
+        self.mask, self.positions = self.mask[rows], self.positions[rows]
+        self.cache.batch_select_indices(rows)
+
+    def _run(self, ids: Tensor) -> Tensor:
+        output = self.model(
+            input_ids=ids,
+            attention_mask=self.mask,
+            position_ids=self.positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        self.cache = output.past_key_values
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+
+class _EncoderDecoder:
+    """An encoder-decoder: the right-padded prompts are encoded once, the decoder starts empty."""
+
+    def __init__(self, model: Any, prompts: Sequence[Sequence[int]]) -> None:
+        self.model = model
+        ids, self.mask = padded(prompts, model.device, left=False)
+        self.encoded = model.get_encoder()(input_ids=ids, attention_mask=self.mask)
+        self.cache: Any = None
+
+    def first(self) -> Tensor:
+        start = self.model.config.decoder_start_token_id
+        return self.next(self.mask.new_full(self.mask.shape[:1], start))
+
+    def next(self, tokens: Tensor) -> Tensor:
+        output = self.model(
+            encoder_outputs=self.encoded,
+            attention_mask=self.mask,
+            decoder_input_ids=tokens[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        self.cache = output.past_key_values
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    def keep(self, rows: Tensor) -> None:
+        self.mask = self.mask[rows]
+        self.encoded.last_hidden_state = self.encoded.last_hidden_state[rows]
+        self.cache.batch_select_indices(rows)
+
+
+@torch.no_grad()
+def greedy(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    ended: Callable[[list[Generated]], list[bool]],
+) -> list[Generated]:
+    """The most probable token, again and again, for one batch of prompts (ids).
+
+    `ended` says of each row whether its newest token ends it. A row that ended costs nothing more
+    once half of the rows that are still computed have ended. Uses no random numbers, and none of
+    the checkpoint's generation settings (penalties, forced tokens).
+    """
+    encoder = model.config.is_encoder_decoder
+    steps: _Steps = _EncoderDecoder(model, prompts) if encoder else _Decoder(model, prompts)
+    results = [Generated([], []) for _ in prompts]
+    rows = list(range(len(prompts)))  # what is computed
+    live = set(rows)  # what is not ended
+    logits = steps.first()
+    for step in range(max_new_tokens):
+        best, tokens = logits.float().max(dim=-1)
+        logprobs = (best - logits.float().logsumexp(dim=-1)).tolist()
+        for row, token, logprob in zip(rows, tokens.tolist(), logprobs, strict=True):
+            if row in live:
+                results[row].tokens.append(token)
+                results[row].logprobs.append(logprob)
+        waiting = [row for row in rows if row in live]
+        states = ended([results[row] for row in waiting])
+        live -= {row for row, over in zip(waiting, states, strict=True) if over}
+        if not live or step + 1 == max_new_tokens:
+            break
+        if 2 * len(live) <= len(rows):
+            kept = [i for i, row in enumerate(rows) if row in live]
+            index = torch.tensor(kept, device=tokens.device)
+            steps.keep(index)
+            rows, tokens = [rows[i] for i in kept], tokens[index]
+        logits = steps.next(tokens)
+    return results

@@ -1,0 +1,211 @@
+"""All knowledge of architectures: which class, which modules, which way round a weight is stored.
+
+`LAYOUTS` is one literal keyed by a config's `model_type`; a new family is one more entry. Nobody
+outside `memkit.lm` asks what a model is: editors take a `Site`, whose weight is a [d_out, d_in]
+view whatever the storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from memkit.errors import BadInput, UnsupportedModel
+
+__all__ = ["LAYOUTS", "Kind", "Layout", "Site", "Stack", "find_layout"]
+
+Kind = Literal["decoder", "encoder-decoder", "masked", "classifier"]
+Projection = Literal["up", "down"]
+
+UNBOUNDED_WINDOW = 512  # relative positions set no limit; this is what every T5 was trained on
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Names of a column of layers: the module list, and the MLP projections within a layer.
+
+    `up` lists alternatives, of which the first that a layer has is taken.
+    """
+
+    layers: str
+    up: tuple[str, ...]
+    down: str
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A linear map inside a model: y = W k + b, with k of width d_in and y of width d_out.
+
+    `name` is the module's dotted name from the model's root. Inputs and outputs of the module end
+    in these widths; the axes before are [batch, length], or one flat axis (OPT flattens them).
+    """
+
+    name: str
+    module: nn.Module
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        """The weight as the module stores it, [d_out, d_in] or (Conv1D) [d_in, d_out]."""
+        weight = self.module.weight
+        assert isinstance(weight, nn.Parameter)
+        return weight
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight as [d_out, d_in]: a detached view of the model's own storage.
+
+        Writing into it in place changes the model.
+        """
+        weight = self.parameter.detach()
+        return weight.T if isinstance(self.module, Conv1D) else weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias, [d_out], a detached view; None where the map has none."""
+        bias = self.module.bias
+        return bias.detach() if isinstance(bias, Tensor) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What memkit knows of one family.
+
+    `heads` maps the transformers classes that memkit can load to what they are good for; the first
+    is taken where a config names none. `stacks` maps "decoder" and "encoder" to their layers; the
+    first is meant where none is named.
+    """
+
+    heads: Mapping[str, Kind]
+    stacks: Mapping[str, Stack]
+
+    def layers(self, model: nn.Module, stack: str | None = None) -> nn.ModuleList:
+        """The list of layers of a stack (of the first one, unless named)."""
+        modules = model.get_submodule(self._stack(stack).layers)
+        assert isinstance(modules, nn.ModuleList)
+        return modules
+
+    def site(
+        self,
+        model: nn.Module,
+        layer: int,
+        projection: Projection = "down",
+        stack: str | None = None,
+    ) -> Site:
+        """The MLP's up- or down-projection in a layer, counted from 0.
+
+        In a gated MLP "up" is the linear half, not the gate; Phi-3 holds the gate (first half of
+        the rows) and the linear half in one weight, which is then the site.
+
+        Raises `BadInput` if there is no such layer, projection or stack.
+        """
+        names, modules = self._stack(stack), self.layers(model, stack)
+        if projection not in ("up", "down"):
+            raise BadInput(f"projection is {projection!r}; allowed: 'up' or 'down'. Name one.")
+        if not 0 <= layer < len(modules):
+            raise BadInput(
+                f"layer is {layer!r}; allowed: 0 to {len(modules) - 1} in this model's "
+                f"{names.layers!r}. Choose one of these."
+            )
+        block, candidates = modules[layer], names.up if projection == "up" else (names.down,)
+        present = dict(block.named_modules())
+        path = next(candidate for candidate in candidates if candidate in present)
+        return Site(f"{names.layers}.{layer}.{path}", present[path])
+
+    def kind(self, class_name: str) -> Kind:
+        """What a model class is good for.
+
+        Raises `UnsupportedModel` if the class has no head that memkit can use.
+        """
+        if class_name not in self.heads:
+            raise UnsupportedModel(
+                f"the model is a {class_name}, which has no head that memkit can use; allowed in "
+                f"this family: {', '.join(self.heads)}. Load a checkpoint saved from one of these."
+            )
+        return self.heads[class_name]
+
+    def _stack(self, name: str | None) -> Stack:
+        if name is None:
+            return next(iter(self.stacks.values()))
+        if name not in self.stacks:
+            allowed = ", ".join(repr(stack) for stack in self.stacks)
+            raise BadInput(f"stack is {name!r}; allowed: {allowed}. Name one of these, or none.")
+        return self.stacks[name]
+
+
+_LLAMA = Stack("model.layers", ("mlp.up_proj",), "mlp.down_proj")
+_GPT = Stack("transformer.h", ("mlp.c_fc",), "mlp.c_proj")
+_T5_STACKS = {
+    "encoder": Stack(
+        "encoder.block",
+        ("layer.1.DenseReluDense.wi", "layer.1.DenseReluDense.wi_1"),
+        "layer.1.DenseReluDense.wo",
+    ),
+    "decoder": Stack(
+        "decoder.block",
+        ("layer.2.DenseReluDense.wi", "layer.2.DenseReluDense.wi_1"),
+        "layer.2.DenseReluDense.wo",
+    ),
+}
+
+
+def _decoder(class_name: str, stack: Stack) -> Layout:
+    return Layout({class_name: "decoder"}, {"decoder": stack})
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    "bert": Layout(
+        {"BertForMaskedLM": "masked", "BertForSequenceClassification": "classifier"},
+        {"encoder": Stack("bert.encoder.layer", ("intermediate.dense",), "output.dense")},
+    ),
+    "gemma": _decoder("GemmaForCausalLM", _LLAMA),
+    "gemma2": _decoder("Gemma2ForCausalLM", _LLAMA),
+    "gemma3_text": _decoder("Gemma3ForCausalLM", _LLAMA),
+    "gemma3": _decoder(
+        "Gemma3ForConditionalGeneration",
+        Stack("model.language_model.layers", ("mlp.up_proj",), "mlp.down_proj"),
+    ),
+    "gpt2": _decoder("GPT2LMHeadModel", _GPT),
+    "gpt_neo": _decoder("GPTNeoForCausalLM", _GPT),
+    "gpt_neox": _decoder(
+        "GPTNeoXForCausalLM",
+        Stack("gpt_neox.layers", ("mlp.dense_h_to_4h",), "mlp.dense_4h_to_h"),
+    ),
+    "gptj": _decoder("GPTJForCausalLM", Stack("transformer.h", ("mlp.fc_in",), "mlp.fc_out")),
+    "llama": _decoder("LlamaForCausalLM", _LLAMA),
+    "mistral": _decoder("MistralForCausalLM", _LLAMA),
+    "opt": _decoder("OPTForCausalLM", Stack("model.decoder.layers", ("fc1",), "fc2")),
+    "phi": _decoder("PhiForCausalLM", Stack("model.layers", ("mlp.fc1",), "mlp.fc2")),
+    "phi3": _decoder(
+        "Phi3ForCausalLM", Stack("model.layers", ("mlp.gate_up_proj",), "mlp.down_proj")
+    ),
+    "qwen2": _decoder("Qwen2ForCausalLM", _LLAMA),
+    "qwen3": _decoder("Qwen3ForCausalLM", _LLAMA),
+    "t5": Layout({"T5ForConditionalGeneration": "encoder-decoder"}, _T5_STACKS),
+}
+
+
+def find_layout(model_type: str) -> Layout:
+    """The layout of a `model_type`.
+
+    Raises `UnsupportedModel` with the list of known ones, which is computed from the table.
+    """
+    if model_type not in LAYOUTS:
+        raise UnsupportedModel(
+            f"no layout knows model_type {model_type!r}. Known: {', '.join(sorted(LAYOUTS))}. "
+            "Choose a model of these families, or write a Layout in memkit/lm/layouts.py."
+        )
+    return LAYOUTS[model_type]
+
+
+def find_window(config: Any) -> int:
+    """How many tokens a model of this config takes at once.
+
+    Relative positions (T5) set no limit; there it is the length that the model was trained on:
+    `n_positions` where the config keeps it, else 512.
+    """
+    trained = getattr(config, "n_positions", UNBOUNDED_WINDOW)
+    return int(getattr(config.get_text_config(), "max_position_embeddings", trained))

@@ -1,0 +1,152 @@
+"""A model and its tokenizer from a folder or the Hub, and what may be wrong with them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers.utils import logging
+
+from memkit.errors import BadInput, MemkitError
+from memkit.lm.layouts import find_layout
+
+__all__ = ["load", "pick_device", "pick_dtype"]
+
+LIBRARY_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+
+
+def load(
+    name: str | os.PathLike[str], device: torch.device, dtype: Any, revision: str | None
+) -> tuple[Any, Any]:
+    """The model, on its device, and the tokenizer. Only safetensors are read: no pickle.
+
+    Raises `BadInput` and `UnsupportedModel` as `LM.load` says.
+    """
+    source = _source(name)
+    with _saying(source, "a config"):
+        config, _ = transformers.PreTrainedConfig.get_config_dict(source, revision=revision)
+    if "model_type" not in config:
+        raise BadInput(
+            f"{source!r} has no config.json with a model_type; allowed: a folder written by "
+            "save_pretrained, or a model on the Hub. Name the folder that holds config.json."
+        )
+    layout = find_layout(config["model_type"])
+    class_name = (config.get("architectures") or list(layout.heads))[0]
+    layout.kind(class_name)
+    with _saying(source, "a tokenizer"):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, revision=revision)
+    with _saying(source, "weights in safetensors"), _quiet():
+        model, found = getattr(transformers, class_name).from_pretrained(
+            source,
+            revision=revision,
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    wrong = sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])])
+    if wrong:
+        raise BadInput(
+            f"{source!r} lacks {len(wrong)} weights of a {class_name}, {wrong[0]!r} first; "
+            "allowed: a checkpoint with all of them. Save it from a complete model."
+        )
+    if dtype == "auto" and device.type == "cpu" and model.dtype == torch.float16:
+        model = model.float()
+    return model.to(device), tokenizer
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """The device of that name; "auto" is CUDA where there is one, else MPS, else the CPU.
+
+    Raises `BadInput` if there is no such device on this machine.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput(
+            f"device is {str(device)!r}, which this machine does not have ({_line(error)}); "
+            "allowed: 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'. Choose one that exists."
+        ) from error
+
+
+def pick_dtype(dtype: str | torch.dtype) -> Any:
+    """A floating-point dtype from itself or its name; "auto" stays as it is.
+
+    Raises `BadInput` if there is none of that name.
+    """
+    chosen = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if dtype == "auto":
+        return dtype
+    if not isinstance(chosen, torch.dtype) or not chosen.is_floating_point:
+        raise BadInput(
+            f"dtype is {dtype!r}; allowed: 'auto', 'float32', 'bfloat16', 'float16', 'float64', or "
+            "the torch.dtype. Choose one of these."
+        )
+    return chosen
+
+
+def _source(name: str | os.PathLike[str]) -> str:
+    """The folder, or the Hub id.
+
+    Raises `BadInput` if it is a path and there is no such folder.
+    """
+    text = os.fspath(name)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return str(path)
+    if isinstance(name, Path) or path.exists() or text.startswith(("/", ".", "~")):
+        what = "is a file" if path.exists() else "does not exist"
+        raise BadInput(
+            f"{text!r} {what}; allowed: a folder written by save_pretrained, or a model id of the "
+            "Hugging Face Hub. Correct the path."
+        )
+    return text
+
+
+@contextlib.contextmanager
+def _saying(source: str, what: str) -> Iterator[None]:
+    """Turn the library's errors into `BadInput` that says what was looked for, and where."""
+    try:
+        yield
+    except MemkitError:
+        raise
+    except LIBRARY_ERRORS as error:
+        if Path(source).is_dir():
+            next_step = "Put the missing or damaged file into the folder, or load another."
+        else:
+            next_step = (
+                "There is no folder of that name here, so it was taken for a model id of the "
+                "Hugging Face Hub: correct it, connect to the network, or download it first."
+            )
+        raise BadInput(
+            f"{source!r} gives no {what} ({_line(error)}); allowed: a folder written by "
+            f"save_pretrained, or a model on the Hub. {next_step}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's progress bar and load report: memkit checks what was loaded itself."""
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.ERROR)
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _line(error: BaseException) -> str:
+    """The first line of an error's text, or its name."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,311 @@
+"""LM: a Hugging Face model with its tokenizer and what memkit knows of its architecture."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from memkit.errors import BadInput, UnsupportedModel
+from memkit.files import building
+from memkit.lm.batching import batches
+from memkit.lm.generation import Completion, Generated, greedy
+from memkit.lm.layouts import Kind, find_layout, find_window
+from memkit.lm.loading import load, pick_device, pick_dtype
+from memkit.lm.scoring import (
+    TargetLogprob,
+    score_decoder,
+    score_encoder_decoder,
+    score_labels,
+    score_masked,
+)
+from memkit.lm.tokens import Codec
+from memkit.progress import track
+
+__all__ = ["LM"]
+
+
+class LM:
+    """A language model: what it says, and how likely it finds what others say.
+
+    `model` and `tokenizer` are the Hugging Face objects themselves; the model is put into
+    evaluation mode. `kind` is "decoder", "encoder-decoder", "masked" or "classifier", `window` the
+    number of tokens that the model takes at once, `layout` where its layers and weights are,
+    `edits` the edits that are live. Results in a batch are those of one prompt at a time, up to
+    floating point (about 1e-6 in float32), and no call touches the random state.
+
+    Raises `UnsupportedModel` if no layout knows the model, `BadInput` if the tokenizer is empty.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.layout = find_layout(model.config.model_type)
+        self.kind: Kind = self.layout.kind(type(model).__name__)
+        vocabulary = model.get_input_embeddings().num_embeddings
+        self._codec = Codec(tokenizer, vocabulary, closes=self.kind != "decoder")
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.window = find_window(model.config)
+        self.edits: list[Any] = []
+
+    @classmethod
+    def load(
+        cls,
+        name: str | os.PathLike[str],
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        revision: str | None = None,
+    ) -> LM:
+        """Load a folder written by `save_pretrained`, or a model of the Hugging Face Hub by its id.
+
+        `device` "auto" is CUDA where there is one, else MPS, else the CPU. `dtype` "auto" is that
+        of the checkpoint, except that float16 is computed in float32 on a CPU. `revision` is the
+        Hub's branch, tag or commit. Only safetensors are read.
+
+        Raises `BadInput` if folder, config, tokenizer or weights are missing, damaged or out of
+        reach, or device or dtype do not exist; `UnsupportedModel` if no layout knows the model.
+        """
+        model, tokenizer = load(name, pick_device(device), pick_dtype(dtype), revision)
+        return cls(model, tokenizer)
+
+    def save(self, folder: str | os.PathLike[str], *, replace: bool = False) -> None:
+        """Write weights (safetensors), config and tokenizer as they are now, live edits included.
+
+        The folder is whole or absent. Raises `BadInput` if it exists and `replace` is false.
+        """
+        with building(folder, replace=replace) as temporary:
+            self.model.save_pretrained(temporary)
+            self.tokenizer.save_pretrained(temporary)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        device: torch.device = self.model.device
+        return device
+
+    def __repr__(self) -> str:
+        return f"LM({type(self.model).__name__}, {self.kind}, window={self.window})"
+
+    def count_tokens(self, text: str) -> int:
+        """Length of a prompt as `complete` counts it, special tokens included."""
+        return len(self._codec.prompt(text))
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int = 16,
+        stop: str | Sequence[str] = ("\n",),
+        batch_size: int = 32,
+    ) -> list[str]:
+        """The texts of `complete`."""
+        return [done.text for done in self.complete(prompts, max_new_tokens, stop, batch_size)]
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int = 16,
+        stop: str | Sequence[str] = ("\n",),
+        batch_size: int = 32,
+    ) -> list[Completion]:
+        """Continue each prompt greedily, up to a stop string, the end token or `max_new_tokens`.
+
+        The text is cut before the first stop string and not stripped. A decoder's goes on from the
+        prompt; an encoder-decoder's is all that its decoder wrote. Greedy is the plain argmax: the
+        checkpoint's generation settings count only for their end tokens.
+
+        Raises `BadInput` if a prompt with its new tokens is longer than the window (nothing is ever
+        truncated here), or a parameter is not allowed; `UnsupportedModel` if the kind has no
+        generation.
+        """
+        if self.kind not in ("decoder", "encoder-decoder"):
+            raise UnsupportedModel(
+                f"a {self.kind} model does not generate; allowed: a decoder or an encoder-decoder. "
+                "Score what it may say with logprob(prompts, targets)."
+            )
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        if not all(isinstance(text, str) and text for text in stops):
+            raise BadInput(
+                f"stop is {stop!r}; allowed: strings that are not empty, or (). Drop ''."
+            )
+        _check_count("max_new_tokens", max_new_tokens)
+        room = max_new_tokens if self.kind == "decoder" else 0
+        rows = self._prompts(prompts, room)
+        ends = self._end_ids()
+
+        def ended(states: list[Generated]) -> list[bool]:
+            texts = self._codec.texts([state.tokens for state in states]) if stops else states
+            return [
+                state.tokens[-1] in ends or (bool(stops) and any(s in text for s in stops))
+                for state, text in zip(states, texts, strict=True)
+            ]
+
+        results: dict[int, Generated] = {}
+        for batch in self._batches(rows, batch_size, "generating"):
+            outputs = greedy(self.model, [rows[i] for i in batch], max_new_tokens, ended)
+            results.update(zip(batch, outputs, strict=True))
+        made = [results[i] for i in range(len(rows))]
+        texts = self._codec.texts([state.tokens for state in made])
+        return [
+            Completion(
+                text=_cut(text, stops),
+                logprob=math.fsum(state.logprobs),
+                tokens=tuple(state.tokens),
+                prompt_tokens=len(row),
+            )
+            for text, state, row in zip(texts, made, rows, strict=True)
+        ]
+
+    def logprob(
+        self, prompts: Sequence[str], targets: Sequence[str], batch_size: int = 32
+    ) -> list[TargetLogprob]:
+        """How likely each target is after its prompt, in nats, summed over all target tokens.
+
+        Prompt and target are tokenised apart and joined as ids, so that the prompt is exactly what
+        `complete` sees; give a target its leading space (" Paris"). No end token is scored.
+
+        decoder           log p(target | prompt)
+        encoder-decoder   log p(target | prompt), the target in the decoder
+        masked            pseudo-log-likelihood of the target in its place after the prompt: each
+                          target token masked in turn, all others visible (Salazar et al., ACL 2020)
+        classifier        log p(label | prompt); the target is a label's name, its token the label's
+                          number
+
+        Raises `BadInput` if prompts and targets are not as many, a target is empty or no label, or
+        both together are longer than the window.
+        """
+        self._check_texts("targets", targets)
+        if len(prompts) != len(targets):
+            raise BadInput(
+                f"logprob got {len(prompts)} prompts and {len(targets)} targets; allowed: as many. "
+                "Give every prompt its target."
+            )
+        goals = [self._target(target) for target in targets]
+        room = 0 if self.kind in ("encoder-decoder", "classifier") else goals
+        rows = self._prompts(prompts, room)
+        results: dict[int, list[float]] = {}
+        for batch in self._batches(rows, batch_size, "scoring"):
+            scores = self._score([rows[i] for i in batch], [goals[i] for i in batch], batch_size)
+            results.update(zip(batch, scores, strict=True))
+        return [
+            TargetLogprob(math.fsum(results[i]), tuple(results[i]), tuple(goal))
+            for i, goal in enumerate(goals)
+        ]
+
+    def perplexity(self, texts: Sequence[str], batch_size: int = 8) -> float:
+        """exp of the mean negative log-likelihood (nats) over all tokens of all texts, decoders.
+
+        Every token counts once, a text's first one only where the tokenizer puts a start token
+        before it. A text longer than the window is read in windows that move on by half their
+        length, so that beyond the first window each token is given at least half a window.
+
+        Raises `BadInput` if there is no token to predict, `UnsupportedModel` for other kinds.
+        """
+        if self.kind != "decoder":
+            raise UnsupportedModel(
+                f"a {self.kind} model gives no probability to a text as a whole, so it has no "
+                "perplexity; allowed: a decoder. Compare targets with logprob(prompts, targets)."
+            )
+        self._check_texts("texts", texts)
+        parts = [part for text in texts for part in _windows(self._codec.prompt(text), self.window)]
+        total, count = [], 0
+        for batch in self._batches([a + b for a, b in parts], batch_size, "perplexity"):
+            given, scored = [parts[i][0] for i in batch], [parts[i][1] for i in batch]
+            for values in score_decoder(self.model, given, scored):
+                total += values
+                count += len(values)
+        if not count:
+            raise BadInput(
+                f"{len(texts)} texts have no token to predict; allowed: at least one text of two "
+                "tokens. Give longer texts."
+            )
+        return math.exp(-math.fsum(total) / count)
+
+    def _score(
+        self, prompts: list[list[int]], targets: list[list[int]], size: int
+    ) -> list[list[float]]:
+        """Log-probability of every target token, for one batch."""
+        if self.kind == "decoder":
+            return score_decoder(self.model, prompts, targets)
+        if self.kind == "encoder-decoder":
+            return score_encoder_decoder(self.model, prompts, targets)
+        if self.kind == "classifier":
+            labels = [label for (label,) in targets]
+            return [[value] for value in score_labels(self.model, prompts, labels)]
+        mask_id = self.tokenizer.mask_token_id
+        results = []
+        for prompt, target in zip(prompts, targets, strict=True):
+            end = len(prompt) - len(self._codec.suffix)
+            row = [*prompt[:end], *target, *prompt[end:]]
+            places = range(end, end + len(target))
+            scores: list[float] = []
+            for start in range(0, len(places), size):
+                some = places[start : start + size]
+                scores += score_masked(self.model, [row] * len(some), some, mask_id)
+            results.append(scores)
+        return results
+
+    def _target(self, target: str) -> list[int]:
+        if self.kind != "classifier":
+            return self._codec.target(target)
+        labels: dict[str, int] = self.model.config.label2id
+        if target not in labels:
+            names = ", ".join(repr(label) for label in labels)
+            raise BadInput(f"the target {target!r} is no label; allowed: {names}. Choose one.")
+        return [labels[target]]
+
+    def _prompts(
+        self, prompts: Sequence[str], room: int | Sequence[Sequence[int]]
+    ) -> list[list[int]]:
+        """Ids of the prompts, each of which has to fit into the window with its room."""
+        self._check_texts("prompts", prompts)
+        rows = [self._codec.prompt(prompt) for prompt in prompts]
+        for i, row in enumerate(rows):
+            more = room if isinstance(room, int) else len(room[i])
+            if len(row) + more > self.window:
+                raise BadInput(
+                    f"prompt {i} ({prompts[i][:60]!r}...) has {len(row)} tokens and {more} are to "
+                    f"follow; allowed: {self.window} together, the model's window. Shorten it, or "
+                    "build it within a token budget (memkit.prompts)."
+                )
+        return rows
+
+    def _batches(self, rows: list[list[int]], size: int, what: str) -> Any:
+        _check_count("batch_size", size)
+        return track(list(batches([len(row) for row in rows], size)), what)
+
+    def _end_ids(self) -> set[int]:
+        """Tokens that end a text: the generation settings' and the tokenizer's."""
+        settings = self.model.generation_config.eos_token_id
+        ends = set(settings if isinstance(settings, list) else [settings])
+        return {end for end in ends | {self.tokenizer.eos_token_id} if end is not None}
+
+    @staticmethod
+    def _check_texts(what: str, texts: object) -> None:
+        if isinstance(texts, str):
+            raise BadInput(
+                f"{what} is one string, {texts[:60]!r}; allowed: a list of strings. "
+                "Put it into brackets."
+            )
+
+
+def _check_count(what: str, value: int) -> None:
+    if value < 1:
+        raise BadInput(f"{what} is {value!r}; allowed: 1 or more. Choose a larger one.")
+
+
+def _cut(text: str, stops: Sequence[str]) -> str:
+    """The text before the first stop string in it."""
+    return text[: min([at for s in stops if (at := text.find(s)) >= 0], default=len(text))]
+
+
+def _windows(ids: list[int], window: int) -> list[tuple[list[int], list[int]]]:
+    """Pairs (given, scored) of at most `window` ids together, each id but the first scored once."""
+    parts, done = [], 1
+    while done < len(ids):
+        start = max(0, done - window // 2) if done > 1 else 0
+        end = min(start + window, len(ids))
+        parts.append((ids[start:done], ids[done:end]))
+        done = end
+    return parts
