@@ -137,7 +137,7 @@ def _saying(source: str, what: str) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     """Without the library's progress bar and load report: memkit checks what was loaded itself."""
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.ERROR)
+    logging.set_verbosity(40)  # logging.ERROR
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield

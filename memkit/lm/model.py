@@ -135,9 +135,9 @@ class LM:
         ends = self._end_ids()
 
         def ended(states: list[Generated]) -> list[bool]:
-            texts = self._codec.texts([state.tokens for state in states]) if stops else states
+            texts = self._codec.texts([state.tokens for state in states])
             return [
-                state.tokens[-1] in ends or (bool(stops) and any(s in text for s in stops))
+                state.tokens[-1] in ends or any(s in text for s in stops)
                 for state, text in zip(states, texts, strict=True)
             ]
 
@@ -194,7 +194,7 @@ class LM:
         ]
 
     def perplexity(self, texts: Sequence[str], batch_size: int = 8) -> float:
-        """exp of the mean negative log-likelihood (nats) over all tokens of all texts, decoders.
+        """Perplexity of a decoder: exp of the mean negative log-likelihood (nats) of all tokens.
 
         Every token counts once, a text's first one only where the tokenizer puts a start token
         before it. A text longer than the window is read in windows that move on by half their

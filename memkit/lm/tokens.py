@@ -86,7 +86,7 @@ class Codec:
         return [text[len(head) :] for text in whole]
 
     def _apart(self, text: str) -> list[int]:
-        """Ids of a text as it stands after another: the first anchor that it does not merge with."""
+        """Ids of a text as it stands after an anchor, the first that it does not merge with."""
         for anchor in ANCHORS:
             before, both = self._ids(anchor), self._ids(anchor + text)
             if both[: len(before)] == before:

@@ -6,6 +6,7 @@ does not fit), a window of 64 and sliding windows of 8; it is built in about 50 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -134,7 +135,7 @@ def tiny_lm(
 
 
 def tiny_tokenizer(style: Style = "plain") -> Any:
-    """A tokenizer of 400 tokens at most that can spell any text, trained on four lines.
+    """A tokenizer of some 400 tokens that can spell any text, trained on four lines.
 
     plain      byte-level BPE, no special token around a text and no pad token, as GPT-2's
     start      BPE with a start token and a space before every text, as LLaMA's
@@ -158,14 +159,23 @@ def tiny_tokenizer(style: Style = "plain") -> Any:
     _train(inner, names, pre_tokenizers.ByteLevel.alphabet())
     ids = [(name, inner.token_to_id(name)) for name in names]
     inner.post_processor = processors.TemplateProcessing(single=around[style], special_tokens=ids)
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=inner, **special)
+    return _wrap(inner, **special)
 
 
 def _sentencepiece() -> Any:
     """LLaMA's kind of tokenizer: spaces are letters, unknown characters fall back to bytes."""
-    inner = tokenizers.Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    inner = tokenizers.Tokenizer(models.BPE(unk_token="<unk>"))
     inner.normalizer = normalizers.Sequence(
         [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    _train(inner, ["<unk>", "<s>", "</s>"], [])
+    learnt = json.loads(inner.to_str())["model"]
+    pieces = [*learnt["vocab"], *(f"<0x{byte:02X}>" for byte in range(256))]
+    inner.model = models.BPE(
+        vocab={piece: i for i, piece in enumerate(pieces)},
+        merges=[tuple(pair) for pair in learnt["merges"]],
+        byte_fallback=True,
+        unk_token="<unk>",
     )
     inner.decoder = decoders.Sequence(
         [
@@ -175,18 +185,20 @@ def _sentencepiece() -> Any:
             decoders.Strip(" ", 1, 0),
         ]
     )
-    spelled = [f"<0x{byte:02X}>" for byte in range(256)]
-    _train(inner, ["<unk>", "<s>", "</s>", *spelled], [])
     inner.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", inner.token_to_id("<s>"))]
     )
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    return _wrap(inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+
+
+def _wrap(inner: Any, **special: str) -> Any:
+    return transformers.PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=inner, **special
     )
 
 
 def _train(inner: Any, special: list[str], alphabet: list[str]) -> None:
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        vocab_size=360, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     inner.train_from_iterator(LINES, trainer)
