@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["batches", "padded", "positions"]
+__all__ = ["batches", "padded", "positions", "windows"]
 
 PAD = 0  # any id will do: padding is masked everywhere, and no tokenizer need have a pad token
 
@@ -36,3 +36,14 @@ def padded(
 def positions(mask: Tensor) -> Tensor:
     """Position ids that count a row's tokens from 0; padding gets 0."""
     return (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def windows(ids: list[int], window: int) -> list[tuple[list[int], list[int]]]:
+    """Pairs (given, scored) of at most `window` ids together, each id but the first scored once."""
+    parts, done = [], 1
+    while done < len(ids):
+        start = max(0, done - window // 2) if done > 1 else 0
+        end = min(start + window, len(ids))
+        parts.append((ids[start:done], ids[done:end]))
+        done = end
+    return parts

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from memkit.lm.batching import padded, positions
 
-__all__ = ["Completion", "Generated", "greedy"]
+__all__ = ["Completion", "Generated", "cut", "greedy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,3 +156,8 @@ def greedy(
             rows, tokens = [rows[i] for i in kept], tokens[index]
         logits = steps.next(tokens)
     return results
+
+
+def cut(text: str, stops: Sequence[str]) -> str:
+    """The text before the first stop string in it."""
+    return text[: min([at for s in stops if (at := text.find(s)) >= 0], default=len(text))]

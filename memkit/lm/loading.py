@@ -18,7 +18,7 @@ from memkit.lm.layouts import find_layout
 
 __all__ = ["load", "pick_device", "pick_dtype"]
 
-LIBRARY_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+LIBRARY_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 
 
 def load(
@@ -29,7 +29,7 @@ def load(
     Raises `BadInput` and `UnsupportedModel` as `LM.load` says.
     """
     source = _source(name)
-    with _saying(source, "a config"):
+    with _saying(source, "config"):
         config, _ = transformers.PreTrainedConfig.get_config_dict(source, revision=revision)
     if "model_type" not in config:
         raise BadInput(
@@ -39,7 +39,7 @@ def load(
     layout = find_layout(config["model_type"])
     class_name = (config.get("architectures") or list(layout.heads))[0]
     layout.kind(class_name)
-    with _saying(source, "a tokenizer"):
+    with _saying(source, "tokenizer"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, revision=revision)
     with _saying(source, "weights in safetensors"), _quiet():
         model, found = getattr(transformers, class_name).from_pretrained(
@@ -49,10 +49,9 @@ def load(
             use_safetensors=True,
             output_loading_info=True,
         )
-    wrong = sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])])
-    if wrong:
+    if missing := sorted(found["missing_keys"]):
         raise BadInput(
-            f"{source!r} lacks {len(wrong)} weights of a {class_name}, {wrong[0]!r} first; "
+            f"{source!r} lacks {len(missing)} weights of a {class_name}, {missing[0]!r} first; "
             "allowed: a checkpoint with all of them. Save it from a complete model."
         )
     if dtype == "auto" and device.type == "cpu" and model.dtype == torch.float16:

@@ -11,8 +11,8 @@ import torch
 
 from memkit.errors import BadInput, UnsupportedModel
 from memkit.files import building
-from memkit.lm.batching import batches
-from memkit.lm.generation import Completion, Generated, greedy
+from memkit.lm.batching import batches, windows
+from memkit.lm.generation import Completion, Generated, cut, greedy
 from memkit.lm.layouts import Kind, find_layout, find_window
 from memkit.lm.loading import load, pick_device, pick_dtype
 from memkit.lm.scoring import (
@@ -124,11 +124,7 @@ class LM:
                 f"a {self.kind} model does not generate; allowed: a decoder or an encoder-decoder. "
                 "Score what it may say with logprob(prompts, targets)."
             )
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
-        if not all(isinstance(text, str) and text for text in stops):
-            raise BadInput(
-                f"stop is {stop!r}; allowed: strings that are not empty, or (). Drop ''."
-            )
+        stops = _stops(stop)
         _check_count("max_new_tokens", max_new_tokens)
         room = max_new_tokens if self.kind == "decoder" else 0
         rows = self._prompts(prompts, room)
@@ -149,7 +145,7 @@ class LM:
         texts = self._codec.texts([state.tokens for state in made])
         return [
             Completion(
-                text=_cut(text, stops),
+                text=cut(text, stops),
                 logprob=math.fsum(state.logprobs),
                 tokens=tuple(state.tokens),
                 prompt_tokens=len(row),
@@ -208,7 +204,7 @@ class LM:
                 "perplexity; allowed: a decoder. Compare targets with logprob(prompts, targets)."
             )
         self._check_texts("texts", texts)
-        parts = [part for text in texts for part in _windows(self._codec.prompt(text), self.window)]
+        parts = [part for text in texts for part in windows(self._codec.prompt(text), self.window)]
         total, count = [], 0
         for batch in self._batches([a + b for a, b in parts], batch_size, "perplexity"):
             given, scored = [parts[i][0] for i in batch], [parts[i][1] for i in batch]
@@ -295,17 +291,10 @@ def _check_count(what: str, value: int) -> None:
         raise BadInput(f"{what} is {value!r}; allowed: 1 or more. Choose a larger one.")
 
 
-def _cut(text: str, stops: Sequence[str]) -> str:
-    """The text before the first stop string in it."""
-    return text[: min([at for s in stops if (at := text.find(s)) >= 0], default=len(text))]
-
-
-def _windows(ids: list[int], window: int) -> list[tuple[list[int], list[int]]]:
-    """Pairs (given, scored) of at most `window` ids together, each id but the first scored once."""
-    parts, done = [], 1
-    while done < len(ids):
-        start = max(0, done - window // 2) if done > 1 else 0
-        end = min(start + window, len(ids))
-        parts.append((ids[start:done], ids[done:end]))
-        done = end
-    return parts
+def _stops(stop: str | Sequence[str]) -> tuple[str, ...]:
+    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    if not all(isinstance(text, str) and text for text in stops):
+        raise BadInput(
+            f"stop is {stop!r}; allowed: strings that are not empty, or none: (). Drop ''."
+        )
+    return stops
