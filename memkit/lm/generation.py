@@ -138,8 +138,10 @@ def greedy(
     live = set(rows)  # what is not ended
     logits = steps.first()
     for step in range(max_new_tokens):
-        best, tokens = logits.float().max(dim=-1)
-        logprobs = (best - logits.float().logsumexp(dim=-1)).tolist()
+        logits = logits.float()
+        best, tokens = logits.max(dim=-1, keepdim=True)
+        tokens = tokens[:, 0]
+        logprobs = (-(logits - best).exp_().sum(dim=-1).log()).tolist()
         for row, token, logprob in zip(rows, tokens.tolist(), logprobs, strict=True):
             if row in live:
                 results[row].tokens.append(token)

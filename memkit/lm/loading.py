@@ -16,7 +16,7 @@ from transformers.utils import logging
 from memkit.errors import BadInput, MemkitError
 from memkit.lm.layouts import find_layout
 
-__all__ = ["load", "pick_device", "pick_dtype"]
+__all__ = ["load", "pick_device", "pick_dtype", "quiet"]
 
 LIBRARY_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 
@@ -41,7 +41,7 @@ def load(
     layout.kind(class_name)
     with _saying(source, "tokenizer"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, revision=revision)
-    with _saying(source, "weights in safetensors"), _quiet():
+    with _saying(source, "weights in safetensors"), quiet():
         model, found = getattr(transformers, class_name).from_pretrained(
             source,
             revision=revision,
@@ -133,8 +133,8 @@ def _saying(source: str, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the library's progress bar and load report: memkit checks what was loaded itself."""
+def quiet() -> Iterator[None]:
+    """Without the library's progress bars and load report: memkit checks what was loaded itself."""
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(40)  # logging.ERROR
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]

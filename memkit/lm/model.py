@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,9 +12,10 @@ import torch
 from memkit.errors import BadInput, UnsupportedModel
 from memkit.files import building
 from memkit.lm.batching import batches, windows
+from memkit.lm.checks import check_count, check_stops, check_texts
 from memkit.lm.generation import Completion, Generated, cut, greedy
 from memkit.lm.layouts import Kind, find_layout, find_window
-from memkit.lm.loading import load, pick_device, pick_dtype
+from memkit.lm.loading import load, pick_device, pick_dtype, quiet
 from memkit.lm.scoring import (
     TargetLogprob,
     score_decoder,
@@ -75,7 +76,7 @@ class LM:
 
         The folder is whole or absent. Raises `BadInput` if it exists and `replace` is false.
         """
-        with building(folder, replace=replace) as temporary:
+        with building(folder, replace=replace) as temporary, quiet():
             self.model.save_pretrained(temporary)
             self.tokenizer.save_pretrained(temporary)
 
@@ -124,19 +125,11 @@ class LM:
                 f"a {self.kind} model does not generate; allowed: a decoder or an encoder-decoder. "
                 "Score what it may say with logprob(prompts, targets)."
             )
-        stops = _stops(stop)
-        _check_count("max_new_tokens", max_new_tokens)
+        stops = check_stops(stop)
+        check_count("max_new_tokens", max_new_tokens)
         room = max_new_tokens if self.kind == "decoder" else 0
         rows = self._prompts(prompts, room)
-        ends = self._end_ids()
-
-        def ended(states: list[Generated]) -> list[bool]:
-            texts = self._codec.texts([state.tokens for state in states])
-            return [
-                state.tokens[-1] in ends or any(s in text for s in stops)
-                for state, text in zip(states, texts, strict=True)
-            ]
-
+        ended = self._ended(stops)
         results: dict[int, Generated] = {}
         for batch in self._batches(rows, batch_size, "generating"):
             outputs = greedy(self.model, [rows[i] for i in batch], max_new_tokens, ended)
@@ -171,7 +164,7 @@ class LM:
         Raises `BadInput` if prompts and targets are not as many, a target is empty or no label, or
         both together are longer than the window.
         """
-        self._check_texts("targets", targets)
+        check_texts("targets", targets)
         if len(prompts) != len(targets):
             raise BadInput(
                 f"logprob got {len(prompts)} prompts and {len(targets)} targets; allowed: as many. "
@@ -203,7 +196,7 @@ class LM:
                 f"a {self.kind} model gives no probability to a text as a whole, so it has no "
                 "perplexity; allowed: a decoder. Compare targets with logprob(prompts, targets)."
             )
-        self._check_texts("texts", texts)
+        check_texts("texts", texts)
         parts = [part for text in texts for part in windows(self._codec.prompt(text), self.window)]
         total, count = [], 0
         for batch in self._batches([a + b for a, b in parts], batch_size, "perplexity"):
@@ -255,7 +248,7 @@ class LM:
         self, prompts: Sequence[str], room: int | Sequence[Sequence[int]]
     ) -> list[list[int]]:
         """Ids of the prompts, each of which has to fit into the window with its room."""
-        self._check_texts("prompts", prompts)
+        check_texts("prompts", prompts)
         rows = [self._codec.prompt(prompt) for prompt in prompts]
         for i, row in enumerate(rows):
             more = room if isinstance(room, int) else len(room[i])
@@ -267,34 +260,27 @@ class LM:
                 )
         return rows
 
-    def _batches(self, rows: list[list[int]], size: int, what: str) -> Any:
-        _check_count("batch_size", size)
+    def _batches(self, rows: list[list[int]], size: int, what: str) -> Iterator[list[int]]:
+        check_count("batch_size", size)
         return track(list(batches([len(row) for row in rows], size)), what)
 
-    def _end_ids(self) -> set[int]:
-        """Tokens that end a text: the generation settings' and the tokenizer's."""
+    def _ended(self, stops: Sequence[str]) -> Callable[[list[Generated]], list[bool]]:
+        """Says of each row whether its newest token ends it.
+
+        That is an end token, of the generation settings or the tokenizer, or one that completes a
+        stop string.
+        """
         settings = self.model.generation_config.eos_token_id
-        ends = set(settings if isinstance(settings, list) else [settings])
-        return {end for end in ends | {self.tokenizer.eos_token_id} if end is not None}
+        ends = {
+            self.tokenizer.eos_token_id,
+            *(settings if isinstance(settings, list) else [settings]),
+        }
 
-    @staticmethod
-    def _check_texts(what: str, texts: object) -> None:
-        if isinstance(texts, str):
-            raise BadInput(
-                f"{what} is one string, {texts[:60]!r}; allowed: a list of strings. "
-                "Put it into brackets."
-            )
+        def ended(rows: list[Generated]) -> list[bool]:
+            over = [row.tokens[-1] in ends for row in rows]
+            if not stops:
+                return over
+            texts = self._codec.texts([row.tokens for row in rows])
+            return [o or any(s in text for s in stops) for o, text in zip(over, texts, strict=True)]
 
-
-def _check_count(what: str, value: int) -> None:
-    if value < 1:
-        raise BadInput(f"{what} is {value!r}; allowed: 1 or more. Choose a larger one.")
-
-
-def _stops(stop: str | Sequence[str]) -> tuple[str, ...]:
-    stops = (stop,) if isinstance(stop, str) else tuple(stop)
-    if not all(isinstance(text, str) and text for text in stops):
-        raise BadInput(
-            f"stop is {stop!r}; allowed: strings that are not empty, or none: (). Drop ''."
-        )
-    return stops
+        return ended

@@ -103,11 +103,16 @@ TINY: Mapping[str, tuple[str, Mapping[str, Any], Style]] = {
 
 
 def tiny_lm(
-    model_type: str, style: Style | None = None, head: str | None = None, seed: int = 0
+    model_type: str,
+    style: Style | None = None,
+    head: str | None = None,
+    seed: int = 0,
+    **changes: Any,
 ) -> LM:
     """A random model of a family, with a tokenizer of the style that the family is used with.
 
-    `head` names a transformers class where a family has several. Every weight and bias is random
+    `head` names a transformers class where a family has several, `changes` are values of the
+    config. Every weight and bias is random
     and large enough that predictions differ. Leaves torch's random state as it was.
 
     Raises `BadInput` if `TINY` has no such family, `UnsupportedModel` for a head it does not have.
@@ -120,7 +125,7 @@ def tiny_lm(
     size = {"vocab_size": len(tokenizer), **ends}
     nested = {key: {**value, **size} for key, value in values.items() if key == "text_config"}
     extra = {"decoder_start_token_id": tokenizer.eos_token_id} if model_type == "t5" else {}
-    config = getattr(transformers, config_name)(**{**size, **values, **nested, **extra})
+    config = getattr(transformers, config_name)(**{**size, **values, **nested, **extra, **changes})
     layout = find_layout(model_type)
     head = head or next(iter(layout.heads))
     layout.kind(head)

@@ -72,6 +72,14 @@ def test_a_site_is_the_map_from_its_input_to_its_output(name, head, projection):
             torch.testing.assert_close(mapped, values[0], rtol=1e-5, atol=1e-5)
 
 
+def test_the_up_projection_of_a_gated_t5_is_its_linear_half():
+    lm = tiny_lm("t5", feed_forward_proj="gated-gelu")  # as T5 1.1 and Flan-T5
+    for stack, place in (("encoder", 1), ("decoder", 2)):
+        site = lm.layout.site(lm.model, 2, "up", stack)
+        assert site.name == f"{stack}.block.2.layer.{place}.DenseReluDense.wi_1"
+        assert site.weight.shape == (40, 32)
+
+
 @pytest.mark.parametrize("name", sorted(LAYOUTS))
 def test_writing_to_a_site_changes_the_model(name):
     lm = tiny_lm(name)

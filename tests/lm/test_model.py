@@ -227,7 +227,7 @@ def test_device_is_where_the_model_is(folder: Path):
 def test_loading_keeps_the_library_as_it_was_and_says_nothing(folder: Path, capfd):
     logging = transformers.utils.logging
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    LM.load(folder)
+    LM.load(folder).save(folder.parent / "again")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
     assert capfd.readouterr() == ("", "")
 
@@ -261,9 +261,11 @@ def test_an_encoder_has_the_window_to_itself():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda lm: lm.generate("One"), "prompts is one string, 'One'.*a list"),
-        (lambda lm: lm.logprob(["One"], " two"), "targets is one string"),
-        (lambda lm: lm.perplexity("One"), "texts is one string"),
+        (lambda lm: lm.generate("One"), "prompts is 'One'; allowed: a list.*brackets"),
+        (lambda lm: lm.logprob(["One"], " two"), "targets is ' two'"),
+        (lambda lm: lm.perplexity("One"), "texts is 'One'"),
+        (lambda lm: lm.generate(None), "prompts is None; allowed: a list of strings"),
+        (lambda lm: lm.generate(["One", None]), r"prompts\[1\] is None; allowed: a string"),
         (lambda lm: lm.generate([""]), "prompt '' has no token"),
         (lambda lm: lm.generate(["One"], 0), "max_new_tokens is 0; allowed: 1 or more"),
         (lambda lm: lm.generate(["One"], batch_size=0), "batch_size is 0; allowed: 1"),

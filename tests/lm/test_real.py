@@ -11,6 +11,7 @@ import transformers
 
 from memkit.lm.model import LM
 from memkit.lm.tokens import Codec
+from memkit.testing.models import tiny_lm
 
 BOY = "Once upon a time, there was a little boy named "
 
@@ -84,3 +85,24 @@ def test_real_tokenizers(shared: Path, name: str, text: str, ids: list[int]):
     if name == "gpt2":
         assert codec.target(text) == ids
         assert codec.texts([ids]) == [text]
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "size"),
+    [("gpt2", "gpt2", 50257), ("t5", "t5", 32128), ("bert", "bert-base-uncased", 30522)],
+)
+def test_real_tokenizers_with_tiny_models(shared: Path, family: str, name: str, size: int):
+    folder = shared / "models" / "tokenizers" / name
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    lm = LM(tiny_lm(family, vocab_size=size).model, tokenizer)
+    prompts = ["The capital of France is", "One", "Who wrote Erewhon, a novel of 1872? It was"]
+    targets = [" Paris", " two three", " Samuel Butler"]
+    together = lm.logprob(prompts, targets)
+    for prompt, target, result in zip(prompts, targets, together, strict=True):
+        assert tokenizer.decode(result.tokens).strip().lower() == target.strip().lower()
+        (alone,) = lm.logprob([prompt], [target])
+        assert result.per_token == pytest.approx(alone.per_token, abs=1e-4)
+    if lm.kind != "masked":
+        texts = lm.generate(prompts, 8)
+        assert texts == [lm.generate([prompt], 8)[0] for prompt in prompts]
+        assert len(set(texts)) == 3
