@@ -46,6 +46,11 @@ class LM:
         self.kind: Kind = self.layout.kind(type(model).__name__)
         vocabulary = model.get_input_embeddings().num_embeddings
         self._codec = Codec(tokenizer, vocabulary, closes=self.kind != "decoder")
+        if self.kind == "masked" and tokenizer.mask_token_id is None:
+            raise BadInput(
+                f"the tokenizer ({type(tokenizer).__name__}) of a {type(model).__name__} has no "
+                "mask token; allowed: one that has. Use the model's own tokenizer."
+            )
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.window = find_window(model.config)
@@ -91,7 +96,7 @@ class LM:
 
     def count_tokens(self, text: str) -> int:
         """Length of a prompt as `complete` counts it, special tokens included."""
-        return len(self._codec.prompt(text))
+        return self._codec.count(text)
 
     def generate(
         self,

@@ -52,6 +52,10 @@ class Codec:
             )
         return self._known(ids, text)
 
+    def count(self, text: str) -> int:
+        """How many ids `prompt` gives; the special tokens alone for an empty text."""
+        return len(self.wrap(self._ids(text)))
+
     def wrap(self, ids: list[int]) -> list[int]:
         """Put the special tokens around ids, where they are not there yet."""
         before = [] if ids[: len(self.prefix)] == self.prefix else self.prefix

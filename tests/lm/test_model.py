@@ -364,6 +364,16 @@ def test_a_config_without_a_family_and_unknown_families_and_heads(folder: Path):
         LM.load(folder)
 
 
+def test_a_masked_model_needs_a_mask_token(bert: LM):
+    with pytest.raises(BadInput, match="BertForMaskedLM has no mask token"):
+        LM(bert.model, tiny_tokenizer())
+
+
+def test_counts_special_tokens_even_of_nothing(lm: LM, bert: LM):
+    assert (lm.count_tokens(""), bert.count_tokens("")) == (0, 2)
+    assert lm.complete(["One"])[0].prompt_tokens == lm.count_tokens("One")
+
+
 def test_a_tokenizer_of_another_model(lm: LM):
     foreign = tiny_tokenizer("start")
     foreign.add_tokens([f"extra{i}" for i in range(5)])

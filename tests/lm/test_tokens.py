@@ -47,6 +47,8 @@ def test_another_anchor_is_taken_where_one_merges(monkeypatch):
     monkeypatch.setattr(tokens, "ANCHORS", ("Sa", "\t"))
     assert made._ids("Sa") != made._ids("Samuel")[: len(made._ids("Sa"))]
     assert made.texts([made.target("muel")]) == ["muel"]
+    monkeypatch.setattr(tokens, "ANCHORS", ("Sa",))  # none is left: as the tokenizer has it
+    assert made.texts([made.target("muel")]) == [" muel"]
 
 
 def test_a_prompt_that_spells_its_start_token_gets_no_second_one():
