@@ -12,11 +12,17 @@ __all__ = ["batches", "padded", "positions", "windows"]
 PAD = 0  # any id will do: padding is masked everywhere, and no tokenizer need have a pad token
 
 
-def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Indices in groups of at most `size`, of similar length, the longest first."""
+def batches(lengths: Sequence[int], size: int, tokens: int | None = None) -> Iterator[list[int]]:
+    """Indices in groups of at most `size`, of similar length, the longest first.
+
+    With `tokens`, a group has at most that many, padding included, or is a single row.
+    """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+    start = 0
+    while start < len(order):
+        room = size if tokens is None else max(1, tokens // max(1, lengths[order[start]]))
+        yield order[start : start + min(size, room)]
+        start += min(size, room)
 
 
 def padded(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -27,6 +28,8 @@ from memkit.lm.tokens import Codec
 from memkit.progress import track
 
 __all__ = ["LM"]
+
+LOGIT_ROWS = 2048  # perplexity's logits at a time: 400 MB in float32 with 50,000 entries
 
 
 class LM:
@@ -187,7 +190,7 @@ class LM:
             for i, goal in enumerate(goals)
         ]
 
-    def perplexity(self, texts: Sequence[str], batch_size: int = 8) -> float:
+    def perplexity(self, texts: Sequence[str], batch_size: int = 32) -> float:
         """Perplexity of a decoder: exp of the mean negative log-likelihood (nats) of all tokens.
 
         Every token counts once, a text's first one only where the tokenizer puts a start token
@@ -203,18 +206,17 @@ class LM:
             )
         check_texts("texts", texts)
         parts = [part for text in texts for part in windows(self._codec.prompt(text), self.window)]
-        total, count = [], 0
-        for batch in self._batches([a + b for a, b in parts], batch_size, "perplexity"):
-            given, scored = [parts[i][0] for i in batch], [parts[i][1] for i in batch]
-            for values in score_decoder(self.model, given, scored):
-                total += values
-                count += len(values)
-        if not count:
+        scores: list[float] = []
+        rows = [given + scored for given, scored in parts]
+        for batch in self._batches(rows, batch_size, "perplexity", LOGIT_ROWS):
+            given, scored = zip(*(parts[i] for i in batch), strict=True)
+            scores += chain.from_iterable(score_decoder(self.model, given, scored))
+        if not scores:
             raise BadInput(
                 f"{len(texts)} texts have no token to predict; allowed: at least one text of two "
                 "tokens. Give longer texts."
             )
-        return math.exp(-math.fsum(total) / count)
+        return math.exp(-math.fsum(scores) / len(scores))
 
     def _score(
         self, prompts: list[list[int]], targets: list[list[int]], size: int
@@ -265,9 +267,11 @@ class LM:
                 )
         return rows
 
-    def _batches(self, rows: list[list[int]], size: int, what: str) -> Iterator[list[int]]:
+    def _batches(
+        self, rows: list[list[int]], size: int, what: str, tokens: int | None = None
+    ) -> Iterator[list[int]]:
         check_count("batch_size", size)
-        return track(list(batches([len(row) for row in rows], size)), what)
+        return track(list(batches([len(row) for row in rows], size, tokens)), what)
 
     def _ended(self, stops: Sequence[str]) -> Callable[[list[Generated]], list[bool]]:
         """Says of each row whether its newest token ends it.

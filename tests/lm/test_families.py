@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from memkit.lm.generation import greedy
 from memkit.lm.hooks import capture
 from memkit.lm.layouts import LAYOUTS
 from memkit.lm.model import LM
@@ -135,6 +136,29 @@ def test_a_batch_completes_as_one_by_one(name, lm_of):
             alone.prompt_tokens,
         )
         assert done.logprob == pytest.approx(alone.logprob, abs=12 * CLOSE)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_rows_that_go_on_are_not_changed_by_those_that_end(name, lm_of):
+    lm = lm_of(name)
+    rows = [lm.tokenizer(prompt).input_ids for prompt in PROMPTS]
+    free = greedy(lm.model, rows, 12, lambda states: [False] * len(states))
+    assert len({tuple(row.tokens[3:]) for row in free}) > 1
+    passes = []
+
+    def ended(states):
+        """After three tokens all rows end but the second and the last."""
+        passes.append(len(states))
+        return [len(passes) == 3 and i not in (1, 4) for i in range(len(states))]
+
+    with capture(lm.layout.layers(lm.model, "decoder")[0]) as states:
+        made = greedy(lm.model, rows, 12, ended)
+    assert passes == [5] * 3 + [2] * 9
+    assert [len(state) for state in states] == passes  # ended rows are not computed
+    for i, (row, whole) in enumerate(zip(made, free, strict=True)):
+        count = 12 if i in (1, 4) else 3
+        assert row.tokens == whole.tokens[:count]
+        assert row.logprobs == pytest.approx(whole.logprobs[:count], abs=CLOSE)
 
 
 @pytest.mark.parametrize("name", GENERATORS)
