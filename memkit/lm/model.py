@@ -41,7 +41,8 @@ class LM:
     `edits` the edits that are live. Results in a batch are those of one prompt at a time, up to
     floating point (about 1e-6 in float32), and no call touches the random state.
 
-    Raises `UnsupportedModel` if no layout knows the model, `BadInput` if the tokenizer is empty.
+    Raises `UnsupportedModel` if no layout knows the model, `BadInput` if the tokenizer is empty or
+    that of a masked model has no mask token.
     """
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
@@ -135,6 +136,7 @@ class LM:
             )
         stops = check_stops(stop)
         check_count("max_new_tokens", max_new_tokens)
+        check_texts("prompts", prompts)
         room = max_new_tokens if self.kind == "decoder" else 0
         rows = self._prompts(prompts, room)
         ended = self._ended(stops)
@@ -172,6 +174,7 @@ class LM:
         Raises `BadInput` if prompts and targets are not as many, a target is empty or no label, or
         both together are longer than the window.
         """
+        check_texts("prompts", prompts)
         check_texts("targets", targets)
         if len(prompts) != len(targets):
             raise BadInput(
@@ -255,7 +258,6 @@ class LM:
         self, prompts: Sequence[str], room: int | Sequence[Sequence[int]]
     ) -> list[list[int]]:
         """Ids of the prompts, each of which has to fit into the window with its room."""
-        check_texts("prompts", prompts)
         rows = [self._codec.prompt(prompt) for prompt in prompts]
         for i, row in enumerate(rows):
             more = room if isinstance(room, int) else len(room[i])

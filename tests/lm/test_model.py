@@ -267,6 +267,7 @@ def test_an_encoder_has_the_window_to_itself():
         (lambda lm: lm.generate(None), "prompts is None; allowed: a list of strings"),
         (lambda lm: lm.generate(["One", None]), r"prompts\[1\] is None; allowed: a string"),
         (lambda lm: lm.generate([""]), "prompt '' has no token"),
+        (lambda lm: lm.logprob(None, [" two"]), "prompts is None"),
         (lambda lm: lm.generate(["One"], 0), "max_new_tokens is 0; allowed: 1 or more"),
         (lambda lm: lm.generate(["One"], batch_size=0), "batch_size is 0; allowed: 1"),
         (lambda lm: lm.generate(["One"], stop=["", "x"]), "stop is .*not empty"),
