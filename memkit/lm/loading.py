@@ -137,13 +137,13 @@ def quiet() -> Iterator[None]:
     """Without the library's progress bars and load report: memkit checks what was loaded itself."""
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(40)  # logging.ERROR
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(level)
         if bar:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            logging.enable_progress_bar()
 
 
 def _line(error: BaseException) -> str:

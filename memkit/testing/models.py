@@ -197,9 +197,7 @@ def _sentencepiece() -> Any:
 
 
 def _wrap(inner: Any, **special: str) -> Any:
-    return transformers.PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=inner, **special
-    )
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=inner, **special)
 
 
 def _train(inner: Any, special: list[str], alphabet: list[str]) -> None:
