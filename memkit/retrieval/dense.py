@@ -1,0 +1,311 @@
+"""Dense retrieval: passages and queries as vectors, compared by inner product.
+
+The encoder is the user's choice, see `memkit.retrieval.encoders`. By default every passage is
+compared ("exact"); from `FAISS_FROM` passages on, `engine="auto"` searches a graph ("faiss",
+HNSW), which is quicker and misses some (at 200,000 passages one in twenty of the ten best).
+
+On disk: passages as in `memkit.retrieval.passages`, `vectors.npy` [n, d] float32 in the same
+order, `graph.faiss` for faiss, and the manifest, with a hash of the encoder. Vectors stay on disk,
+mapped into memory; the graph is read into memory, vectors and all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from memkit.errors import BadInput, IndexMismatch
+from memkit.files import building
+from memkit.retrieval.base import check_corpus, check_search
+from memkit.retrieval.encoders import (
+    PACKAGED,
+    Encoder,
+    SentenceTransformerEncoder,
+    load_encoder,
+)
+from memkit.retrieval.exact import Vectors, exact_search, largest_norm
+from memkit.retrieval.hnsw import EF_BUILD, EF_SEARCH, HNSW, NEIGHBOURS, require_faiss
+from memkit.retrieval.manifest import Manifest
+from memkit.retrieval.passages import PassageFile, corpus_sha256, write_passages
+from memkit.retrieval.shards import discard_shards, encode_passages, encode_queries, shard_folder
+from memkit.types import Hit, Passage
+
+__all__ = ["FAISS_FROM", "Dense"]
+
+Engine = Literal["auto", "exact", "faiss"]
+
+KIND = "dense"
+VECTORS = "vectors.npy"
+GRAPH = "graph.faiss"
+FAISS_FROM = 1_000_000
+"""Passages from which on "auto" is "faiss": below, exact search takes 0.2 s or less a query (384
+dimensions, one core; 0.03 s for 200,000)."""
+SHARD = 4096  # passages between two points at which a build can go on
+ROWS = 1 << 16  # copied at a time
+
+
+class Dense:
+    """An index of vectors; made by `build` or `open`, an `Index` in the sense of `base`.
+
+    A hit's score is the inner product, of normalised vectors where the encoder is compared by
+    cosine. Texts longer than the encoder's `max_tokens` (in the manifest) are cut by it: what
+    stands behind is not found.
+
+    Queries are encoded one at a time, so that a batch gives exactly what single queries give: a
+    neural encoder pads a batch, which changes the last bits (1e-7). `query_batch_size` gives that
+    up for speed (2 to 3 times on a processor).
+    """
+
+    def __init__(self, path: str | os.PathLike[str], encoder: Encoder) -> None:
+        self.path = Path(path)
+        self.encoder = encoder
+        self.query_batch_size = 1
+        self._load()
+
+    @classmethod
+    def build(
+        cls,
+        passages: Iterable[Passage],
+        path: str | os.PathLike[str],
+        *,
+        encoder: str | Encoder = PACKAGED,
+        engine: Engine = "auto",
+        batch_size: int = 16,
+        shard_size: int = SHARD,
+        resume: bool = True,
+        replace: bool = False,
+    ) -> Dense:
+        """Encode the passages and write the index to `path`, which appears whole or not at all.
+
+        Vectors are kept in shards of `shard_size` beside `path` until it is there: the same call
+        after a kill, an error or Ctrl-C encodes only what is missing. `resume=False` starts afresh.
+
+        Raises `BadInput` for an empty corpus, an id that stands twice, a `path` that exists
+        (unless `replace`), or an encoder that gives no vectors; `MissingDependency`.
+        """
+        passages = _by_id(check_corpus(passages))
+        chosen = _check(engine, batch_size, shard_size, len(passages))
+        with building(path, replace=replace) as folder:
+            encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder
+            if not resume:
+                discard_shards(Path(path))
+            parts = _encode(encoder, passages, Path(path), batch_size, shard_size)
+            _write(folder, passages, parts, encoder, chosen)
+        discard_shards(Path(path))
+        return cls(path, encoder)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        encoder: str | Encoder | None = None,
+        *,
+        corpus: Iterable[Passage] | None = None,
+    ) -> Dense:
+        """Open an index with the encoder that its manifest names, or with the one given.
+
+        Raises `IndexMismatch` if the index is truncated or foreign, was made with another encoder,
+        or of other passages than `corpus`, if that is given; `BadInput` if its encoder was an
+        object and is not given.
+        """
+        manifest = Manifest.read(path, kind=KIND)
+        if corpus is not None:
+            manifest.check_corpus(corpus)
+        if encoder is None:
+            if not manifest.parameters["loadable"]:
+                raise BadInput(
+                    f"{str(path)!r} was made with the object {manifest.encoder!r} as its encoder; "
+                    "allowed: that encoder. Pass it: Dense.open(path, encoder=...)."
+                )
+            encoder = str(manifest.encoder)
+        if isinstance(encoder, str):
+            encoder = load_encoder(encoder, similarity=manifest.parameters["similarity"])
+        return cls(path, encoder)
+
+    def __repr__(self) -> str:
+        return (
+            f"Dense({str(self.path)!r}, {len(self)} passages, encoder={self.encoder.name!r}, "
+            f"engine={self.manifest.engine!r})"
+        )
+
+    def __len__(self) -> int:
+        """Number of passages."""
+        return len(self._passages)
+
+    def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
+        """The `k` passages with the largest scores for each query, ties by id.
+
+        Raises `BadInput` for an empty query or k < 1.
+        """
+        check_search(queries, k)
+        if not queries:
+            return []
+        k = min(k, len(self))
+        vectors = encode_queries(self.encoder, queries, self.query_batch_size)
+        if vectors.shape[1] != self._vectors.shape[1]:
+            raise BadInput(
+                f"the encoder {self.encoder.name!r} gave queries {vectors.shape[1]} dimensions; "
+                f"allowed: the {self._vectors.shape[1]} of its passages. Correct the encoder."
+            )
+        if self._graph is not None:
+            found = self._graph.search(vectors, k)
+        else:
+            found = exact_search(self._vectors, vectors, k, self._norm)
+        return [
+            [
+                Hit(self._passages[int(row)], float(score), rank)
+                for rank, (row, score) in enumerate(zip(rows, scores, strict=True), start=1)
+            ]
+            for rows, scores in found
+        ]
+
+    def add(self, passages: Iterable[Passage], *, batch_size: int = 16) -> None:
+        """Encode the passages and make them searchable at once.
+
+        Only what is new is encoded; the index is written anew, its graph too, and moved into place.
+        Raises `BadInput` for an id that is there already, before anything is changed.
+        """
+        new = _by_id(self._passages.check_new(passages))
+        if not new:
+            return
+        _check("auto", batch_size, SHARD, len(new))
+        vectors = np.concatenate(_encode(self.encoder, new, self.path, batch_size, SHARD))
+        both = [*self._passages, *new]
+        order = np.array(sorted(range(len(both)), key=lambda row: both[row].id))
+        self._rewrite([both[row] for row in order], _merged(self._vectors, vectors, order))
+        discard_shards(self.path)
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Forget the passages; the index is written anew and moved into place.
+
+        Raises `BadInput` for an id that is not there, and if no passage would be left, before
+        anything is changed.
+        """
+        gone = self._passages.rows(ids)
+        if not gone:
+            return
+        kept = np.delete(np.arange(len(self)), gone)
+        passages = check_corpus(self._passages[int(row)] for row in kept)
+        self._rewrite(passages, _merged(self._vectors, self._vectors[:0], kept))
+
+    def _rewrite(self, passages: list[Passage], parts: Iterable[Vectors]) -> None:
+        """Replace the index by one of these passages and vectors, in order of id."""
+        with building(self.path, replace=True) as folder:
+            _write(folder, passages, parts, self.encoder, self.manifest.engine)
+        self._load()
+
+    def _load(self) -> None:
+        """Map the files into memory. Raises `IndexMismatch` for what does not fit together."""
+        self.manifest = manifest = Manifest.read(self.path, kind=KIND)
+        encoder, parameters = self.encoder, manifest.parameters
+        if (encoder.sha256, encoder.similarity) != (
+            manifest.encoder_sha256,
+            parameters["similarity"],
+        ):
+            raise IndexMismatch(
+                f"{str(self.path)!r} was made with the encoder {manifest.encoder!r} (sha256 "
+                f"{manifest.encoder_sha256}, {parameters['similarity']}), and {encoder.name!r} "
+                f"(sha256 {encoder.sha256}, {encoder.similarity}) was given. Open it with the "
+                "encoder that made it, or build an index with the other one."
+            )
+        self._passages = PassageFile(self.path)
+        self._vectors = np.load(self.path / VECTORS, mmap_mode="r", allow_pickle=False)
+        shape = (manifest.count, parameters["dimensions"])
+        if self._vectors.shape != shape or len(self._passages) != manifest.count:
+            raise IndexMismatch(
+                f"{str(self.path)!r} holds {len(self._passages)} passages and vectors of shape "
+                f"{self._vectors.shape}, and its manifest says {shape}. Build it anew."
+            )
+        self._norm = float(parameters["norm"])
+        self._graph = None
+        if manifest.engine == "faiss":
+            self._graph = HNSW(self.path / GRAPH, self._vectors, self._norm)
+
+
+def _by_id(passages: Iterable[Passage]) -> list[Passage]:
+    return sorted(passages, key=lambda passage: passage.id)
+
+
+def _check(engine: str, batch_size: int, shard_size: int, count: int) -> str:
+    """The engine that "auto" stands for; raises for what is not allowed or not installed."""
+    if engine not in get_args(Engine):
+        raise BadInput(
+            f"engine is {engine!r}; allowed: {', '.join(get_args(Engine))}. Choose one of them."
+        )
+    for name, value in (("batch_size", batch_size), ("shard_size", shard_size)):
+        if value < 1:
+            raise BadInput(f"{name} is {value!r}; allowed: at least 1. Leave it out for a default.")
+    if engine == "auto":
+        engine = "faiss" if count >= FAISS_FROM else "exact"
+    if engine == "faiss":
+        require_faiss()
+    return engine
+
+
+def _encode(
+    encoder: Encoder, passages: list[Passage], target: Path, batch_size: int, shard_size: int
+) -> list[Vectors]:
+    """The vectors of the passages, shard by shard, mapped into memory."""
+    files = encode_passages(
+        encoder,
+        [passage.contents for passage in passages],
+        shard_folder(target, corpus_sha256(passages), encoder.sha256, shard_size),
+        batch_size=batch_size,
+        shard_size=shard_size,
+    )
+    return [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
+
+
+def _merged(old: Vectors, new: Vectors, order: npt.NDArray[np.int64]) -> Iterator[Vectors]:
+    """The rows `order` of `old` with `new` below it, block by block."""
+    for start in range(0, len(order), ROWS):
+        rows = order[start : start + ROWS]
+        block = np.empty((len(rows), old.shape[1]), dtype=np.float32)
+        is_old = rows < len(old)
+        block[is_old] = old[rows[is_old]]
+        block[~is_old] = new[rows[~is_old] - len(old)]
+        yield block
+
+
+def _write(
+    folder: Path,
+    passages: list[Passage],
+    parts: Iterable[Vectors],
+    encoder: Encoder,
+    engine: str,
+) -> None:
+    """Write all files of an index, the manifest last. `parts` are the vectors, in order of id."""
+    digest = write_passages(folder, passages)
+    vectors = _write_vectors(folder / VECTORS, len(passages), parts)
+    parameters = {
+        "dimensions": vectors.shape[1],
+        "similarity": encoder.similarity,
+        "max_tokens": encoder.max_tokens,
+        "norm": largest_norm(vectors),
+        "loadable": isinstance(encoder, SentenceTransformerEncoder),
+    }
+    if engine == "faiss":
+        HNSW.build(folder / GRAPH, vectors)
+        parameters |= {"M": NEIGHBOURS, "ef_construction": EF_BUILD, "ef_search": EF_SEARCH}
+    Manifest(KIND, engine, len(passages), digest, parameters, encoder.name, encoder.sha256).write(
+        folder
+    )
+
+
+def _write_vectors(file: Path, count: int, parts: Iterable[Vectors]) -> Vectors:
+    """Write `count` vectors one below the other; returns them, mapped into memory."""
+    parts = iter(parts)
+    first = next(parts)
+    vectors = np.lib.format.open_memmap(file, "w+", np.float32, (count, first.shape[1]))
+    filled = 0
+    for part in itertools.chain([first], parts):
+        vectors[filled : filled + len(part)] = part
+        filled += len(part)
+    vectors.flush()
+    return vectors

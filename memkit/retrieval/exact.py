@@ -1,0 +1,91 @@
+"""Exact search by inner product, in bounded memory, with results that no batch changes.
+
+BLAS gives other last bits to other shapes, so that a query's order could depend on its neighbours
+in the batch. Therefore float32 only proposes: whatever could be among the k best, given the bound
+on its rounding error, is scored again in float64, each row by itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Floats", "Found", "Vectors", "exact_search", "largest_norm", "score"]
+
+Vectors = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+Found = tuple[npt.NDArray[np.int64], Floats]
+"""Rows and their scores: best score first, equal scores by row."""
+
+BLOCK_BYTES = 1 << 25  # of vectors at a time
+QUERIES = 256  # at a time
+FEW = 4  # queries below which one thread without BLAS is quicker: it is bound by memory
+
+
+def exact_search(vectors: Vectors, queries: Vectors, k: int, norm: float) -> list[Found]:
+    """The `k` rows of `vectors` [n, d] with the largest inner product for each query [q, d].
+
+    `norm` is at least the largest Euclidean norm of a row.
+    """
+    found: list[Found] = []
+    for start in range(0, len(queries), QUERIES):
+        found += _search(vectors, queries[start : start + QUERIES], k, norm)
+    return found
+
+
+def score(vectors: Vectors, rows: npt.NDArray[np.int64], query: Vectors) -> Floats:
+    """Inner products in float64; the products are exact, each row is summed by itself."""
+    products = vectors[rows].astype(np.float64) * query.astype(np.float64)
+    return np.asarray(products.sum(axis=1), dtype=np.float64)
+
+
+def best(rows: npt.NDArray[np.int64], scores: Floats, k: int) -> Found:
+    """The `k` best: by score, then by row."""
+    order = np.lexsort((rows, -scores))[:k]
+    return rows[order], scores[order]
+
+
+def largest_norm(vectors: Vectors) -> float:
+    """An upper bound of the rows' Euclidean norms, block by block."""
+    size = _block_rows(vectors)
+    blocks = (vectors[start : start + size] for start in range(0, len(vectors), size))
+    squares = max(float(np.vecdot(block, block).max()) for block in blocks)
+    return float(np.sqrt(squares)) * (1 + _rounding(vectors.shape[1]))
+
+
+def _search(vectors: Vectors, queries: Vectors, k: int, norm: float) -> list[Found]:
+    found: list[Found] = [(np.empty(0, np.int64), np.empty(0, np.float64)) for _ in queries]
+    slack = _rounding(vectors.shape[1]) * norm * np.linalg.norm(queries.astype(np.float64), axis=1)
+    size = _block_rows(vectors)
+    for start in range(0, len(vectors), size):
+        block = np.asarray(vectors[start : start + size])
+        if len(queries) < FEW:
+            approximate = np.stack([np.vecdot(block, query) for query in queries])
+        else:
+            approximate = queries @ block.T
+        for number, (rows, scores) in enumerate(found):
+            floor = scores[-1] if len(scores) == k else -np.inf
+            near = _near(approximate[number], k, floor, float(slack[number]))
+            rows = np.concatenate([rows, near + start])
+            scores = np.concatenate([scores, score(block, near, queries[number])])
+            found[number] = best(rows, scores, k)
+    return found
+
+
+def _near(approximate: Vectors, k: int, floor: float, slack: float) -> npt.NDArray[np.int64]:
+    """Rows that may be among the `k` best and reach `floor`, each being off by `slack` or less."""
+    rows = np.flatnonzero(approximate >= floor - slack)
+    if len(rows) > k:
+        values = approximate[rows]
+        kth = np.partition(values, len(values) - k)[len(values) - k]
+        rows = rows[values >= float(kth) - 2 * slack]
+    return rows
+
+
+def _rounding(dimensions: int) -> float:
+    """Bound on the relative error of a float32 inner product, summed in any order."""
+    return 2 * (dimensions + 1) * float(np.finfo(np.float32).eps) / 2
+
+
+def _block_rows(vectors: Vectors) -> int:
+    return max(1, BLOCK_BYTES // (4 * int(vectors.shape[1])))
