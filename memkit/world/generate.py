@@ -21,7 +21,7 @@ from memkit.world.schema import FILLERS, INDUSTRIES, KINDS, OCCUPATIONS, RELATIO
 __all__ = ["Sizes", "generate"]
 
 TOP_VIEWS = 1_000_000  # page views of the most popular entity
-ZIPF_EXPONENT, ZIPF_SHIFT = 2.0, 20  # views fall with (rank + shift) ** -exponent
+ZIPF_EXPONENT, ZIPF_SHIFT = 1.6, 5  # views fall with (rank + shift) ** -exponent
 NAMESAKES = 0.4  # share of the popular people and cities that have an obscure namesake
 POPULAR = 0.2  # these are the most popular fifth
 WORDS = (40, 80)  # length of a passage
@@ -138,7 +138,9 @@ def _give_namesakes(rng: random.Random, known: list[Entity]) -> None:
 
 def _object_pools(names: NameMaker, known: list[Entity]) -> dict[str, list[str]]:
     """Names that can be objects, by kind. Namesakes of popular entities are no objects."""
-    pools = {kind: [e.name for e in known if e.kind == kind and e.title == e.name] for kind in KINDS}
+    pools = {
+        kind: [e.name for e in known if e.kind == kind and e.title == e.name] for kind in KINDS
+    }
     pools["occupation"], pools["industry"] = OCCUPATIONS, INDUSTRIES
     for kind, count in (("river", 60), ("language", 16), ("currency", 16)):
         pools[kind] = [names.thing() for _ in range(count)]
@@ -179,9 +181,7 @@ def _definition(entity: Entity, relations: list[Relation]) -> str:
     return " ".join(stated).replace("{}", entity.name)
 
 
-def _fact(
-    entity: Entity, relation: Relation, definition: str, by_name: dict[str, Entity]
-) -> Fact:
+def _fact(entity: Entity, relation: Relation, definition: str, by_name: dict[str, Entity]) -> Fact:
     """The fact with its phrasings, and what follows from it over one hop."""
     target = entity.objects[relation.name]
     follows = []

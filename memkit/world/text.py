@@ -1,0 +1,62 @@
+"""Training text: how often each fact is stated, and in which words."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+
+from memkit.benchmarks.base import Benchmark
+from memkit.errors import BadInput
+from memkit.prompts import Template
+from memkit.types import Fact
+
+__all__ = ["Statements", "trained_facts"]
+
+AS_QUESTION = 0.4  # share of statements in question form
+CEILING = 60 / 1124  # subjects more popular than this share of all are stated no more often
+
+
+def trained_facts(benchmark: Benchmark) -> list[Fact]:
+    """The facts that training may state: those whose subject has a popularity above 0.
+
+    Raises `BadInput` if there are none.
+    """
+    views = {str(q.id): q.popularity or 0 for q in benchmark.questions}
+    facts = [fact for fact in benchmark.facts if views.get(str(fact.id), 0) > 0]
+    if not facts:
+        raise BadInput(
+            f"{benchmark.name!r} has no fact whose subject has a popularity above 0; allowed: at "
+            "least one. Without popularity nothing says how often to state a fact."
+        )
+    return facts
+
+
+class Statements:
+    """Draws facts in proportion to their subject's popularity, up to a ceiling, and words them.
+
+    The ceiling is the popularity at the `ceiling` quantile from the top: without it, half of the
+    text would be about a handful of subjects.
+    """
+
+    def __init__(
+        self, benchmark: Benchmark, facts: Sequence[Fact], ceiling: float = CEILING
+    ) -> None:
+        questions = {str(q.id): q for q in benchmark.questions}
+        self.facts = list(facts)
+        self.questions = {str(fact.id): questions[str(fact.id)].text for fact in facts}
+        views = [float(questions[str(fact.id)].popularity or 0) for fact in facts]
+        limit = sorted(views, reverse=True)[int(ceiling * len(views))]
+        self.cumulative = list(itertools.accumulate(min(view, limit) for view in views))
+        self.template = Template()
+
+    def draw(self, rng: random.Random) -> Fact:
+        """A fact, popular ones more often."""
+        return rng.choices(self.facts, cum_weights=self.cumulative)[0]
+
+    def word(self, rng: random.Random, fact: Fact) -> tuple[str, str, str]:
+        """The fact in one of its wordings: what leads to the object, the object, what follows."""
+        if rng.random() < AS_QUESTION:
+            return self.template.render(self.questions[str(fact.id)]), fact.target, "\n"
+        phrasing = rng.choice((fact.prompt, *fact.paraphrases))
+        return phrasing.replace("{}", fact.subject), fact.target, ".\n"

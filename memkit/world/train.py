@@ -1,0 +1,239 @@
+"""The trainer: a small GPT-2 from scratch, whose knowledge is known by construction.
+
+Each step sees two batches. One is running text that states facts, each as often as its subject is
+popular. The other is reading exercises, where the answer counts and the context counts a little.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from memkit.benchmarks.base import Benchmark
+from memkit.progress import track
+from memkit.world.reading import Reader
+from memkit.world.text import Statements, trained_facts
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+__all__ = ["Recipe", "train"]
+
+END = "<|endoftext|>"
+BUFFER = 8  # steps whose exercises are made together and sorted by length
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Shape of the model and course of its training."""
+
+    layers: int = 4
+    width: int = 192
+    heads: int = 6
+    window: int = 320  # tokens
+    vocabulary: int = 2_000  # pieces of the byte-pair encoding
+    steps: int = 3_000
+    statement_rows: int = 16  # rows of running text in a step
+    row_statements: int = 5  # statements in such a row
+    exercises: int = 12  # reading exercises in a step
+    remembering: float = 0.12  # share of exercises about another subject's passage
+    context_weight: float = 0.1  # weight of an exercise's context beside its answer
+    text_weight: float = 0.25  # weight of what leads to an object beside the object
+    learning_rate: float = 2e-3
+    warm_up: int = 100  # steps
+    weight_decay: float = 0.01
+    seed: int = 0
+
+
+def train(
+    benchmark: Benchmark, recipe: Recipe | None = None
+) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
+    """Train a tokenizer and a model on the facts and passages of a benchmark.
+
+    Facts of subjects without popularity are left out, and so are the passages and definitions that
+    state no other. Equal seeds give equal data; weights are equal on equal hardware and threads.
+
+    Raises `BadInput` if no fact has a subject with a popularity above 0.
+    """
+    recipe = recipe or Recipe()
+    facts = trained_facts(benchmark)
+    statements, reader = Statements(benchmark, facts), Reader.of(benchmark, facts)
+    tokenizer = _tokenizer(statements, reader, recipe)
+    import torch
+
+    with _seeded(recipe.seed):
+        model = _model(recipe, tokenizer)
+        _fit(model, _batches(tokenizer, statements, reader, recipe), recipe)
+    with torch.no_grad():
+        return model.eval(), tokenizer
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """torch's random state set for the block, and put back after it."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def _tokenizer(statements: Statements, reader: Reader, recipe: Recipe) -> PreTrainedTokenizerFast:
+    """Byte-level BPE, trained on text of the kind that training will show."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    rng = random.Random(recipe.seed)
+    text = ["".join(statements.word(rng, fact)) for fact in statements.facts for _ in range(2)]
+    text += [" ".join(source.sentences) for source in reader.sources]
+    exercises = (reader.copying(rng) for _ in range(2 * len(reader.sources)))
+    text += [f"{exercise.prompt} {exercise.answer}" for exercise in exercises]
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(
+        text, vocab_size=recipe.vocabulary, special_tokens=[END], show_progress=False
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer,
+        eos_token=END,
+        pad_token=END,
+        model_max_length=recipe.window,
+    )
+
+
+def _model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
+    """A GPT-2 of the recipe's shape with fresh weights."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    end = tokenizer.eos_token_id
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=recipe.window,
+        n_embd=recipe.width,
+        n_layer=recipe.layers,
+        n_head=recipe.heads,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+    )
+    return GPT2LMHeadModel(config)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Token ids, and for each whether it belongs to an answer."""
+
+    ids: list[int]
+    answer: list[bool]
+
+
+def _batches(
+    tokenizer: PreTrainedTokenizerFast, statements: Statements, reader: Reader, recipe: Recipe
+) -> Iterator[tuple[list[Row], list[Row]]]:
+    """For each step the rows of running text and the exercises, ordered by a seed of its own."""
+    rng = random.Random(recipe.seed)
+
+    def statement() -> tuple[str, str, str]:
+        return statements.word(rng, statements.draw(rng))
+
+    def exercise() -> tuple[str, str, str]:
+        if rng.random() < recipe.remembering:
+            made = reader.remembering(rng, statements.draw(rng))
+        else:
+            made = reader.copying(rng)
+        return made.prompt, made.answer, "\n"
+
+    done = 0
+    while done < recipe.steps:
+        rows = [
+            _join(_encoded(tokenizer, [statement() for _ in range(recipe.row_statements)]))
+            for _ in range(BUFFER * recipe.statement_rows)
+        ]
+        made = _encoded(tokenizer, [exercise() for _ in range(BUFFER * recipe.exercises)])
+        made = sorted(
+            (row for row in made if len(row.ids) <= recipe.window), key=lambda row: len(row.ids)
+        )
+        order = rng.sample(range(BUFFER), BUFFER)
+        for place in order[: recipe.steps - done]:
+            n = recipe.statement_rows
+            m = len(made) // BUFFER
+            yield rows[place * n : (place + 1) * n], made[place * m : (place + 1) * m]
+        done += BUFFER
+
+
+def _encoded(tokenizer: PreTrainedTokenizerFast, parts: list[tuple[str, str, str]]) -> list[Row]:
+    """Rows from (what leads to an answer, the answer, what follows), each part encoded alone."""
+    texts = [text for before, answer, after in parts for text in (before, " " + answer, after)]
+    ids = iter(tokenizer(texts)["input_ids"])
+    rows = []
+    for before, answer, after in zip(ids, ids, ids, strict=True):
+        flags = [False] * len(before) + [True] * (len(answer) + len(after))
+        rows.append(Row([*before, *answer, *after], flags))
+    return rows
+
+
+def _join(rows: list[Row]) -> Row:
+    """One row after another."""
+    return Row(
+        [token for row in rows for token in row.ids],
+        [flag for row in rows for flag in row.answer],
+    )
+
+
+def _fit(
+    model: GPT2LMHeadModel, batches: Iterator[tuple[list[Row], list[Row]]], recipe: Recipe
+) -> None:
+    """AdamW with warm-up and cosine decay, gradients clipped to norm 1."""
+    import torch
+
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=recipe.weight_decay,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
+    model.train()
+    for text, exercises in track(batches, "training", total=recipe.steps):
+        loss = _loss(model, text, recipe.text_weight)
+        loss = loss + _loss(model, exercises, recipe.context_weight)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def _rate(step: int, recipe: Recipe) -> float:
+    """Share of the learning rate at a step: linear warm-up, then half a cosine down to 5 %."""
+    if step < recipe.warm_up:
+        return (step + 1) / recipe.warm_up
+    course = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * course))
+
+
+def _loss(model: Any, rows: list[Row], weight: float) -> torch.Tensor:
+    """Mean cross-entropy (nats) of the answers, plus `weight` times that of the rest."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    longest = max(len(row.ids) for row in rows)
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    answer = torch.zeros(len(rows), longest, dtype=torch.bool)
+    rest = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for number, row in enumerate(rows):
+        ids[number, : len(row.ids)] = torch.tensor(row.ids)
+        answer[number, : len(row.ids)] = torch.tensor(row.answer)
+        rest[number, : len(row.ids)] = ~answer[number, : len(row.ids)]
+    # Rows are padded on the right, where a causal model never looks: no mask is needed
+    hidden = model.transformer(input_ids=ids).last_hidden_state[:, :-1]
+    target, wanted, rest = ids[:, 1:], answer[:, 1:], rest[:, 1:]
+    loss = cross_entropy(model.lm_head(hidden[wanted]), target[wanted])
+    return loss + weight * cross_entropy(model.lm_head(hidden[rest]), target[rest])
