@@ -59,7 +59,7 @@ class Dense:
 
     Queries are encoded one at a time, so that a batch gives exactly what single queries give: a
     neural encoder pads a batch, which changes the last bits (1e-7). `query_batch_size` gives that
-    up for speed (2 to 3 times on a processor).
+    up for speed (on a processor up to 5 times).
     """
 
     def __init__(self, path: str | os.PathLike[str], encoder: Encoder) -> None:

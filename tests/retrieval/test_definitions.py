@@ -5,6 +5,7 @@ import pytest
 from memkit import BadInput, Passage
 from memkit.retrieval.base import Retriever
 from memkit.retrieval.definitions import Definitions
+from memkit.testing.retriever import RetrieverContract
 
 DEFINITIONS = {
     "Erewhon": "Erewhon is a novel.",
@@ -74,3 +75,17 @@ def test_refuses_what_defines_nothing(definitions, message):
 def test_refuses_what_is_no_search(retriever, queries, k):
     with pytest.raises(BadInput):
         retriever.search(queries, k=k)
+
+
+class TestContract(RetrieverContract):
+    @pytest.fixture
+    def passages(self):
+        return [Passage(subject, text, subject) for subject, text in DEFINITIONS.items()]
+
+    @pytest.fixture
+    def wanted(self):
+        return {"Who wrote Erewhon?": "Erewhon", "New York or York?": "New York", "oslo": "Oslo"}
+
+    @pytest.fixture
+    def retriever(self):
+        return Definitions(DEFINITIONS)
