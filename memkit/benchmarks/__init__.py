@@ -1,1 +1,41 @@
-"""Loaders: each upstream format becomes facts, questions and passages."""
+"""Loaders: each upstream format becomes facts, questions, passages and definitions."""
+
+from __future__ import annotations
+
+import os
+
+from memkit.benchmarks import miniworld, popqa
+from memkit.benchmarks.base import Benchmark
+from memkit.errors import BadInput
+
+__all__ = ["BENCHMARKS", "Benchmark", "load"]
+
+BENCHMARKS = {
+    "miniworld": miniworld.load,
+    "popqa": popqa.load,
+}
+
+
+def load(
+    name: str,
+    path: str | os.PathLike[str] | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+) -> Benchmark:
+    """Load a benchmark by its name in `BENCHMARKS`.
+
+    `path` is where it lies; None is the copy that memkit ships, or the Hugging Face Hub. `split`
+    None is what the benchmark is usually asked. `limit` takes the first questions only, with their
+    facts.
+
+    Raises `BadInput` for an unknown name or split, a limit below 1, and for a path that is absent
+    or holds something else; the message names file and row.
+    """
+    if name not in BENCHMARKS:
+        names = ", ".join(map(repr, BENCHMARKS))
+        raise BadInput(f"no benchmark is named {name!r}; allowed: {names}. Choose one of these.")
+    if limit is not None and limit < 1:
+        raise BadInput(
+            f"limit is {limit!r}; allowed: at least 1, or None for all. Ask for a question or more."
+        )
+    return BENCHMARKS[name](path, split, limit)

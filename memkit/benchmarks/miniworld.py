@@ -1,0 +1,146 @@
+"""The miniature world, and every folder that `memkit world` makes.
+
+A folder holds
+
+    questions.jsonl     the fields of `Question`
+    facts.jsonl         the fields of `Fact`
+    passages.jsonl      the fields of `Passage`
+    definitions.jsonl   {"subject": ..., "definition": ...}
+    card.json           name, origin, recipe, measurements and hashes
+    model/              the trained model, see `LM.load`
+
+Questions and facts whose id begins with "new-" are about entities that no training text mentions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import memkit
+from memkit.benchmarks.base import Benchmark
+from memkit.errors import BadInput
+from memkit.types import Fact, Passage, Question
+
+__all__ = ["NEW", "SPLITS", "load", "shipped"]
+
+NEW = "new-"  # ids of new entities begin so
+SPLITS = ("known", "new", "all")
+
+T = TypeVar("T", Fact, Passage, Question)
+
+
+def shipped() -> Path:
+    """The folder of the world that memkit ships: in the installed package, or in a checkout.
+
+    Raises `BadInput` if it is in neither.
+    """
+    package = Path(memkit.__file__).parent
+    places = (package / "_data" / "miniworld", package.parent / "data" / "miniworld")
+    for place in places:
+        if (place / "questions.jsonl").is_file():
+            return place
+    raise BadInput(
+        f"the miniature world is neither in {str(places[0])!r} nor in {str(places[1])!r}; allowed: "
+        "an installed memkit, or a whole checkout. Install memkit again, or make a world "
+        "(`memkit world train FOLDER`) and pass its path."
+    )
+
+
+def load(
+    path: str | os.PathLike[str] | None = None, split: str | None = None, limit: int | None = None
+) -> Benchmark:
+    """Questions and facts of a split, with all passages and definitions.
+
+    `path` None is the shipped world. `split` None or "known" leaves new entities out, "new" takes
+    them alone, "all" takes both.
+
+    Raises `BadInput` for another split, and for a folder without the files above or with a row
+    that is none of theirs.
+    """
+    if split not in (None, *SPLITS):
+        raise BadInput(
+            f"split is {split!r}; allowed: {', '.join(map(repr, SPLITS))}. Choose one of these."
+        )
+    folder = shipped() if path is None else Path(path)
+    if not folder.is_dir():
+        raise BadInput(
+            f"{str(folder)!r} is not a folder; allowed: a world that memkit made. Check the path, "
+            "or make one: `memkit world generate FOLDER`."
+        )
+    questions = _in_split(_values(folder / "questions.jsonl", Question), split)[:limit]
+    facts = _in_split(_values(folder / "facts.jsonl", Fact), split)
+    if limit is not None:
+        wanted = {question.id for question in questions}
+        facts = [fact for fact in facts if fact.id in wanted]
+    return Benchmark(
+        name=folder.name if path is not None else "miniworld",
+        questions=tuple(questions),
+        facts=tuple(facts),
+        passages=tuple(_values(folder / "passages.jsonl", Passage)),
+        definitions=_definitions(folder / "definitions.jsonl"),
+    )
+
+
+def _in_split(values: list[T], split: str | None) -> list[T]:
+    """Those of the split; passages have none."""
+    if split == "all":
+        return values
+    return [value for value in values if str(value.id).startswith(NEW) == (split == "new")]
+
+
+def _values(path: Path, kind: type[T]) -> list[T]:
+    """The rows of a file as facts, questions or passages."""
+    made = []
+    for where, row in _rows(path):
+        try:
+            made.append(kind(**{name: _frozen(value) for name, value in row.items()}))
+        except (TypeError, BadInput) as error:
+            raise BadInput(
+                f"{where} is no {kind.__name__} ({error}); allowed: a row with its fields. "
+                "Correct the row, or make the world anew."
+            ) from error
+    return made
+
+
+def _definitions(path: Path) -> dict[str, str]:
+    made: dict[str, str] = {}
+    for where, row in _rows(path):
+        if not all(isinstance(row.get(name), str) for name in ("subject", "definition")):
+            raise BadInput(
+                f"{where} is {row!r}; allowed: a row with subject and definition. Correct it, or "
+                "make the world anew."
+            )
+        made[row["subject"]] = row["definition"]
+    return made
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Where each row stands, in words, and the row."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"{str(path)!r} cannot be read ({error}); allowed: a folder with questions.jsonl, "
+            "facts.jsonl, passages.jsonl and definitions.jsonl. Check the path, or make the world "
+            "anew."
+        ) from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{str(path)!r}, row {number},"
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise BadInput(f"{where} is no JSON ({error}). Correct it.") from error
+        if not isinstance(row, dict):
+            raise BadInput(f"{where} is {line[:80]!r}; allowed: a JSON object. Correct it.")
+        yield where, row
+
+
+def _frozen(value: Any) -> Any:
+    """JSON's lists as tuples, all the way down."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
