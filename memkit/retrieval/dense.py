@@ -2,7 +2,8 @@
 
 The encoder is the user's choice, see `memkit.retrieval.encoders`. By default every passage is
 compared ("exact"); from `FAISS_FROM` passages on, `engine="auto"` searches a graph ("faiss",
-HNSW), which is quicker and misses some (at 200,000 passages one in twenty of the ten best).
+HNSW), which is quicker and misses some: of the ten best, 6 in 1,000 in a trial with 40,000
+vectors of 384 dimensions, and more the larger the corpus is.
 
 On disk: passages as in `memkit.retrieval.passages`, `vectors.npy` [n, d] float32 in the same
 order, `graph.faiss` for faiss, and the manifest, with a hash of the encoder. Vectors stay on disk,
