@@ -21,7 +21,7 @@ from memkit.world.schema import FILLERS, INDUSTRIES, KINDS, OCCUPATIONS, RELATIO
 __all__ = ["Sizes", "generate"]
 
 TOP_VIEWS = 1_000_000  # page views of the most popular entity
-ZIPF_EXPONENT, ZIPF_SHIFT = 1.6, 5  # views fall with (rank + shift) ** -exponent
+ZIPF_EXPONENT, ZIPF_SHIFT = 2.0, 20  # views fall with (rank + shift) ** -exponent
 NAMESAKES = 0.4  # share of the popular people and cities that have an obscure namesake
 POPULAR = 0.2  # these are the most popular fifth
 WORDS = (40, 80)  # length of a passage

@@ -38,10 +38,10 @@ class Recipe:
     window: int = 320  # tokens
     vocabulary: int = 2_000  # pieces of the byte-pair encoding
     steps: int = 3_000
-    statement_rows: int = 16  # rows of running text in a step
+    statement_rows: int = 10  # rows of running text in a step
     row_statements: int = 5  # statements in such a row
     exercises: int = 12  # reading exercises in a step
-    remembering: float = 0.12  # share of exercises about another subject's passage
+    remembering: float = 0.08  # share of exercises about another subject's passage
     context_weight: float = 0.1  # weight of an exercise's context beside its answer
     text_weight: float = 0.25  # weight of what leads to an object beside the object
     learning_rate: float = 2e-3

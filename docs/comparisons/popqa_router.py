@@ -1,0 +1,125 @@
+"""PopQA down every road: closed book, BM25, dense, gold and random passage, and a router.
+
+    python docs/comparisons/popqa_router.py --data popqa_test_test.json --out runs/popqa
+
+trains a small model on the facts of a PopQA table, each stated as often as its subject is popular
+(`memkit.world`), indexes the table's passages with BM25, and prints accuracy by decile of
+popularity with the router fitted out of sample. A pretrained model, and the whole of PopQA from
+the Hub, take the same road:
+
+    python docs/comparisons/popqa_router.py --model EleutherAI/gpt-neo-1.3B --index my-wiki-index
+
+After Mallen et al., "When Not to Trust Language Models" (ACL 2023), sections 4 to 6.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import memkit
+from memkit import BM25, LM, QA, Answer, Benchmark, Passage, Question, report
+from memkit.metrics import contains, exact_match, popqa_substring
+from memkit.world import Recipe, make
+
+METRICS = {"EM": exact_match, "contains": contains, "popqa-substring": popqa_substring}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print the tables, and write them with the report to --out."""
+    args = arguments().parse_args(argv)
+    bench = memkit.benchmarks.load("popqa", args.data, limit=args.limit)
+    with tempfile.TemporaryDirectory(prefix="memkit-popqa-") as scratch:
+        model = args.model or trained(bench, args, Path(scratch) / "world")
+        qa = QA(LM.load(model), index(bench, args.index, Path(scratch) / "bm25"))
+        arms = answers(qa, bench, args, Path(scratch))
+    retrieval = "BM25"
+    results = {
+        name: memkit.protocols.popularity(
+            arms, weights="closed book", retrieval=retrieval, metric=metric, seed=args.seed
+        )
+        for name, metric in METRICS.items()
+    }
+    for name, found in results.items():
+        print(f"\n{name}, {found.questions} questions; deciles of popularity, 1 the rarest\n")
+        for cells in report.table(found):
+            print("| " + " | ".join(cells) + " |")
+        print(f"\n{report.summary(found)}")
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+        rows = {name: found.to_dict() for name, found in results.items()}
+        record = {"seed": args.seed, "model": str(args.model or "trained"), "results": rows}
+        (args.out / "results.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        page = report.html(results["EM"], title="PopQA: weights, text and router")
+        report.write(page, args.out / "report.html")
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--data", help="a PopQA file in any of its forms; default: the Hub's")
+    parser.add_argument("--model", help="a pretrained model; default: train a small one")
+    parser.add_argument("--index", help="an index of passages; default: the table's own passages")
+    parser.add_argument("--dense", action="store_true", help="add the arm of dense retrieval")
+    parser.add_argument("--limit", type=int, help="take the first so many questions")
+    parser.add_argument("--steps", type=int, default=3_000, help="of training")
+    parser.add_argument("--keep", type=Path, help="keep the trained world in this folder")
+    parser.add_argument("--out", type=Path, help="write results.json and report.html here")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def trained(bench: Benchmark, args: argparse.Namespace, scratch: Path) -> Path:
+    """The folder of a small model, trained on the table's facts."""
+    folder = args.keep or scratch
+    if not (folder / "model").is_dir():
+        recipe = Recipe(vocabulary=4_000, statement_rows=10, steps=args.steps, seed=args.seed)
+        print(f"training on {len(bench.facts)} facts, {args.steps} steps", file=sys.stderr)
+        make(bench, folder, recipe, origin={"data": Path(args.data or "Hub").name})
+    return folder / "model"
+
+
+def index(bench: Benchmark, path: str | None, scratch: Path) -> BM25:
+    """An index on disk, or one of the table's own passages."""
+    return BM25.open(path) if path else BM25.build(bench.passages, scratch)
+
+
+def answers(
+    qa: QA, bench: Benchmark, args: argparse.Namespace, scratch: Path
+) -> dict[str, list[Answer]]:
+    """Every arm's answers to the questions whose popularity is known."""
+    asked = [question for question in bench.questions if question.popularity is not None]
+    rng = random.Random(args.seed)
+    passages = {passage.id: passage for passage in bench.passages}
+    alone = QA(qa.lm)
+    arms = {"closed book": alone.ask(asked), "BM25": qa.ask(asked)}
+    if args.dense:
+        dense = memkit.Dense.build(bench.passages, scratch / "dense")
+        dense.query_batch_size = 32
+        arms["dense"] = QA(qa.lm, dense).ask(asked)
+    if passages:
+        gold = [[passages[key] for key in question.gold[:1]] for question in asked]
+        arms["gold passage, if any"] = alone.ask(asked, given=gold)
+        wrong = [[other(rng, bench.passages, question)] for question in asked]
+        arms["random passage"] = alone.ask(asked, given=wrong)
+    return arms
+
+
+def other(rng: random.Random, passages: Sequence[Passage], question: Question) -> Passage:
+    """A random passage that is not one of the question's gold ones."""
+    while (passage := rng.choice(passages)).id in question.gold:
+        pass
+    return passage
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except memkit.MemkitError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
