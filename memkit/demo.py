@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from memkit.retrieval.base import Retriever
 
-__all__ = ["Demonstration", "demo", "fit_router", "measure", "sample"]
+__all__ = ["Demonstration", "demo", "fit_router", "measure", "opened", "sample"]
 
 FITTING = 200  # questions that the router of `demo` is fitted on
 CLOSED, BM25_ARM, DENSE, GOLD, RANDOM = (
@@ -54,9 +54,23 @@ def demo(folder: str | os.PathLike[str] | None = None) -> QA:
 
     Raises `BadInput` for a folder that is no world or has no model.
     """
-    world, qa = _open(folder)
+    world, qa = opened(folder)
     known = sample(world.questions, FITTING, seed=0)
     return replace(qa, router=fit_router(qa, known, _views(world)))
+
+
+def opened(folder: str | os.PathLike[str] | None = None) -> tuple[Benchmark, QA]:
+    """The known part of a world, and a QA of its model and BM25 over its passages, no router.
+
+    Raises `BadInput` for a folder that is no world or has no model.
+    """
+    from memkit.lm.model import LM
+    from memkit.retrieval.bm25 import BM25
+
+    place = miniworld.shipped() if folder is None else Path(folder)
+    world = miniworld.load(folder)
+    lm = LM.load(place / "model")
+    return world, QA(lm, BM25.build(world.passages))
 
 
 def fit_router(
@@ -109,7 +123,7 @@ def measure(
         )
     start = time.perf_counter()
     announce("opening the world: model, passages, BM25")
-    world, qa = _open(folder)
+    world, qa = opened(folder)
     asked = sample(world.questions, questions, seed)
     arms, missing = _arms(qa, world, asked, random.Random(seed), announce)
     announce("scoring, and fitting the router")
@@ -140,17 +154,6 @@ def sample(questions: Sequence[Question], size: int, seed: int) -> list[Question
     rng = random.Random(seed)
     edges = [len(ordered) * place // size for place in range(size + 1)]
     return [ordered[rng.randrange(low, high)] for low, high in itertools.pairwise(edges)]
-
-
-def _open(folder: str | os.PathLike[str] | None) -> tuple[Benchmark, QA]:
-    """The known part of a world, and a QA of its model and BM25 over its passages."""
-    from memkit.lm.model import LM
-    from memkit.retrieval.bm25 import BM25
-
-    place = miniworld.shipped() if folder is None else Path(folder)
-    world = miniworld.load(folder)
-    lm = LM.load(place / "model")
-    return world, QA(lm, BM25.build(world.passages))
 
 
 def _views(world: Benchmark) -> PopularityTable:

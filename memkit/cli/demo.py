@@ -1,0 +1,83 @@
+"""`memkit demo`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memkit.cli.output import note, say, say_json
+from memkit.errors import BadInput
+from memkit.types import Answer
+
+__all__ = ["answered", "demo"]
+
+
+def demo(
+    out: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
+    world: Annotated[Path | None, typer.Option(help="Another world's folder.")] = None,
+    questions: Annotated[int, typer.Option(help="How many questions are asked.")] = 300,
+    seed: Annotated[int, typer.Option(help="Which questions, and which random passages.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Ask the miniature world's questions on every road, and compare."""
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise BadInput(
+            f"--out is {str(out)!r}; allowed: a file in a folder that exists. Choose another name."
+        )
+    from memkit import report
+    from memkit.demo import measure
+
+    found = measure(world, questions, seed, announce=note)
+    if as_json:
+        say_json(found.to_dict())
+    else:
+        for line in aligned(report.table(found.report)):
+            say(line)
+        say()
+        say("Right answers in per cent: all, and by decile of popularity (1 the rarest subjects).")
+        say("ret.: per cent retrieved for. tok.: tokens of the prompt. ms: time of an answer.")
+        for arm, reason in found.missing.items():
+            say(f"Without a row: {arm}. {reason}")
+        say()
+        say(report.summary(found.report))
+        for caption, answer in found.worked:
+            say()
+            say(caption)
+            answered(answer)
+    if out is not None:
+        title = "Weights or text? The miniature world"
+        page = report.html(
+            found.report, title=title, about=found.about, worked=found.worked, missing=found.missing
+        )
+        report.write(page, out)
+        note(f"wrote {out}")
+    note(f"done in {found.about['seconds']} s")
+
+
+def answered(answer: Answer, *, show_prompt: bool = False) -> None:
+    """A question's way and its answer, with the evidence."""
+    say(f"  question  {answer.question.text}")
+    say(f"  route     {answer.decision.source}: {answer.decision.reason}")
+    for hit in answer.hits:
+        say(f"  passage   [{hit.passage.id}, score {hit.score:.2f}] {hit.passage.text}")
+    if show_prompt:
+        for line in answer.prompt.text.splitlines():
+            say(f"  prompt    {line}")
+    say(f"  answer    {answer.text}")
+    if answer.question.answers:
+        say(f"  expected  {' or '.join(answer.question.answers)}")
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in table
+    ]
