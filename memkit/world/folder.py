@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from memkit.benchmarks.base import Benchmark
 from memkit.files import building, sha256
 from memkit.metrics import exact_match
-from memkit.prompts import Template
+from memkit.qa import QA
 from memkit.types import Passage, Question
 from memkit.world.text import trained_facts
 from memkit.world.train import Recipe, train
@@ -111,12 +111,11 @@ def measure(lm: LM, benchmark: Benchmark, limit: int = 300, seed: int = 0) -> di
     rng = random.Random(seed)
     head, tail = _head_and_tail(benchmark)
     passages = {passage.id: passage for passage in benchmark.passages}
-    template = Template()
+    qa = QA(lm)
 
     def accuracy(questions: list[Question], given: list[list[Passage]]) -> float:
-        prompts = [template.render(q.text, p) for q, p in zip(questions, given, strict=True)]
-        texts = lm.generate(prompts)
-        right = (exact_match(t, q.answers) for t, q in zip(texts, questions, strict=True))
+        answers = qa.ask(questions, given=given)
+        right = (exact_match(answer.text, answer.question.answers) for answer in answers)
         return round(sum(right) / len(questions), 4)
 
     def some(questions: list[Question]) -> list[Question]:

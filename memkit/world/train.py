@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Recipe", "train"]
 
 END = "<|endoftext|>"
+PADDING = 1  # any id but that of the end, which transformers takes for a forgotten mask
 BUFFER = 8  # steps whose exercises are made together and sorted by length
 
 
@@ -225,14 +226,14 @@ def _loss(model: Any, rows: list[Row], weight: float) -> torch.Tensor:
     from torch.nn.functional import cross_entropy
 
     longest = max(len(row.ids) for row in rows)
-    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    ids = torch.full((len(rows), longest), PADDING)
     answer = torch.zeros(len(rows), longest, dtype=torch.bool)
     rest = torch.zeros(len(rows), longest, dtype=torch.bool)
     for number, row in enumerate(rows):
         ids[number, : len(row.ids)] = torch.tensor(row.ids)
         answer[number, : len(row.ids)] = torch.tensor(row.answer)
         rest[number, : len(row.ids)] = ~answer[number, : len(row.ids)]
-    # Rows are padded on the right, where a causal model never looks: no mask is needed
+    # Padding is on the right, where a causal model never looks: no mask is needed
     hidden = model.transformer(input_ids=ids).last_hidden_state[:, :-1]
     target, wanted, rest = ids[:, 1:], answer[:, 1:], rest[:, 1:]
     loss = cross_entropy(model.lm_head(hidden[wanted]), target[wanted])
