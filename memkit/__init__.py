@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from memkit import benchmarks, metrics, protocols, world
     from memkit.benchmarks.base import Benchmark
-    from memkit.demo import demo
     from memkit.errors import (
         BadInput,
         IndexMismatch,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from memkit.routing.baselines import Always, Oracle, Random
     from memkit.routing.popularity import PopularityRouter
     from memkit.routing.table import PopularityTable
+    from memkit.showcase import demo
     from memkit.types import Answer, Decision, Fact, Hit, Passage, Prompt, Question
 
 __version__ = "0.1.0"
@@ -65,7 +65,7 @@ _HOME = {
     "TargetLogprob": "memkit.lm.scoring",
     "Template": "memkit.prompts",
     "UnsupportedModel": "memkit.errors",
-    "demo": "memkit.demo",
+    "demo": "memkit.showcase",
 }
 _ROOMS = ("benchmarks", "metrics", "protocols", "world")
 

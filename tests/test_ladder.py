@@ -28,7 +28,7 @@ benchmarks
 world
 protocols
 compare
-demo report doctor
+showcase report doctor
 cli
 testing
 """.strip().splitlines()

@@ -75,8 +75,8 @@ def _miniature(
     world: Path | None, route: Route, index: Path | None, fit: Path | None, table: Path | None
 ) -> QA:
     """The world's QA; its router is only fitted where it is asked."""
-    from memkit.demo import demo, opened
     from memkit.routing.baselines import Always
+    from memkit.showcase import demo, opened
 
     for name, value in (("--index", index), ("--fit", fit), ("--popularity", table)):
         if value is not None:
@@ -117,10 +117,10 @@ def _own(
             "from questions whose answers are known: --fit FILE."
         )
     from memkit.cli.index import open_index
-    from memkit.demo import fit_router, sample
     from memkit.lm.model import LM
     from memkit.qa import QA
     from memkit.routing.table import PopularityTable
+    from memkit.showcase import fit_router, sample
 
     questions = _questions(fit) if fit is not None else ()
     views = PopularityTable.from_file(table) if table is not None else None

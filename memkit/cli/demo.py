@@ -28,7 +28,7 @@ def demo(
             f"--out is {str(out)!r}; allowed: a file in a folder that exists. Choose another name."
         )
     from memkit import report
-    from memkit.demo import measure
+    from memkit.showcase import measure
 
     found = measure(world, questions, seed, announce=note)
     if as_json:

@@ -83,10 +83,13 @@ def search(
     folder: Annotated[Path, typer.Argument(help="An index.")],
     query: Annotated[str, typer.Argument(help="What to search for.")],
     k: Annotated[int, typer.Option("--k", "-k", help="How many passages.")] = 10,
+    corpus: Annotated[
+        Path | None, typer.Option(help="Refuse the index if it is not one of this file.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find the passages that fit a query best."""
-    hits = open_index(folder).search([query], k)[0]
+    hits = open_index(folder, corpus).search([query], k)[0]
     if as_json:
         say_json([asdict(hit) for hit in hits])
     else:
@@ -95,8 +98,14 @@ def search(
             note("nothing was found")
 
 
-def open_index(folder: Path) -> BM25 | Dense:
-    """The index in a folder, of whatever kind it says it is. Raises `IndexMismatch`."""
+def open_index(folder: Path, corpus: Path | None = None) -> BM25 | Dense:
+    """The index in a folder, of whatever kind it says it is, and of `corpus` if that is given.
+
+    Raises `IndexMismatch`.
+    """
+    from memkit.benchmarks.corpus import read_corpus
+
+    passages = None if corpus is None else read_corpus(corpus)
     try:
         kind = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["kind"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -104,11 +113,11 @@ def open_index(folder: Path) -> BM25 | Dense:
     if kind == "bm25":
         from memkit.retrieval.bm25 import BM25
 
-        return BM25.open(folder)
+        return BM25.open(folder, passages)
     if kind == "dense":
         from memkit.retrieval.dense import Dense
 
-        return Dense.open(folder)
+        return Dense.open(folder, corpus=passages)
     raise IndexMismatch(
         f"{str(folder)!r} is an index of kind {kind!r}; allowed: {', '.join(Kind)}. Build one of "
         "these: memkit index build CORPUS FOLDER."
