@@ -51,10 +51,10 @@ def summary(report: PopularityReport) -> str:
     return (
         f"The router, fitted on other subjects than it decides, scores {100 * gain.value:+.1f} "
         f"points against {report.best!r}, the better single road (95 % interval "
-        f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}, {sure}). {closed} Of {report.questions:,} questions, text "
-        f"helped {routes.helped}, hurt {routes.hurt} and made no difference to {routes.same}; it "
-        f"would have helped {routes.missed} more, and {routes.fine} were rightly left to the "
-        "weights."
+        f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}, {sure}). {closed} Of "
+        f"{report.questions:,} questions, text helped {routes.helped}, hurt "
+        f"{routes.hurt} and made no difference to {routes.same}; it would have helped "
+        f"{routes.missed} more, and {routes.fine} were rightly left to the weights."
     )
 
 

@@ -44,7 +44,7 @@ _SYLLABLE = re.compile(r"(?:[aeiou]|(?<=[^aeiouy])y)[^aeiou]")  # Porter's VC, s
 
 def words(text: str) -> list[str]:
     """The words of a text, as they stand there."""
-    found = []
+    found: list[str] = []
     for word in WORD.findall(text):
         if word.strip("_"):
             found.extend(word[n : n + LONGEST] for n in range(0, len(word), LONGEST))

@@ -123,13 +123,17 @@ class Reader:
         return self.template.render(question, passages)
 
     def _some(self, rng: random.Random, source: Source, asked: Fact) -> list[str]:
-        """The sentences in order, without a random number of those that do not state the fact."""
+        """The sentences in order, without a random number of those that do not state the fact.
+
+        All of them where a full stop within the object's name has cut it in two.
+        """
         keep = rng.random()
-        return [
+        some = [
             sentence
             for sentence in source.sentences
             if asked.target in sentence or rng.random() < keep
         ]
+        return some if any(asked.target in s for s in some) else list(source.sentences)
 
     def _names(self, rng: random.Random, source: Source, asked: Fact) -> dict[str, str]:
         """New names for the subject and for every object of the source."""
