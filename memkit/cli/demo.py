@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -42,10 +45,10 @@ def demo(
         for arm, reason in found.missing.items():
             say(f"Without a row: {arm}. {reason}")
         say()
-        say(report.summary(found.report))
+        _paragraph(report.summary(found.report))
         for caption, answer in found.worked:
             say()
-            say(caption)
+            _paragraph(caption)
             answered(answer)
     if out is not None:
         title = "Weights or text? The miniature world"
@@ -59,16 +62,34 @@ def demo(
 
 def answered(answer: Answer, *, show_prompt: bool = False) -> None:
     """A question's way and its answer, with the evidence."""
-    say(f"  question  {answer.question.text}")
-    say(f"  route     {answer.decision.source}: {answer.decision.reason}")
+    _field("question", answer.question.text)
+    _field("route", f"{answer.decision.source}: {answer.decision.reason}")
     for hit in answer.hits:
-        say(f"  passage   [{hit.passage.id}, score {hit.score:.2f}] {hit.passage.text}")
+        _field("passage", f"[{hit.passage.id}, score {hit.score:.2f}] {hit.passage.text}")
     if show_prompt:
         for line in answer.prompt.text.splitlines():
-            say(f"  prompt    {line}")
-    say(f"  answer    {answer.text}")
+            _field("prompt", line)
+    _field("answer", answer.text)
     if answer.question.answers:
-        say(f"  expected  {' or '.join(answer.question.answers)}")
+        _field("expected", " or ".join(answer.question.answers))
+
+
+def _paragraph(text: str) -> None:
+    """A text, folded to the width of a terminal, on one line elsewhere."""
+    for line in _folded(text, 0):
+        say(line)
+
+
+def _folded(text: str, indent: int) -> list[str]:
+    if not sys.stdout.isatty():
+        return [text]
+    return textwrap.wrap(text, max(20, shutil.get_terminal_size().columns - indent)) or [""]
+
+
+def _field(name: str, text: str) -> None:
+    """A name and a text, folded beside it."""
+    for number, line in enumerate(_folded(text, 13)):
+        say(f"  {name if not number else '':<9} {line}".rstrip())
 
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:
