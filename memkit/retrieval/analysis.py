@@ -40,6 +40,7 @@ WORD = re.compile(
     rf"{_RUN}(?:(?:{_INSIDE}){_RUN})*|[{_SINGLE}][{_MARKS}]*|(?:[{_KATAKANA}][{_MARKS}]*)+"
 )
 _SYLLABLE = re.compile(r"(?:[aeiou]|(?<=[^aeiouy])y)[^aeiou]")  # Porter's VC, so that m > 0
+_LATER = re.compile(r"(bl|log)(?:y|yed|ying|i|is|ies|ied|iing)$")  # -bli, -logi in his step 2
 
 
 def words(text: str) -> list[str]:
@@ -69,13 +70,12 @@ def stem(word: str) -> str:
     if len(word) < 3:
         return word
     found: str = _porter().stemWord(word)
-    if word.endswith("e"):
+    later = _LATER.search(word)
+    if later is None or found != word[: later.end(1)] + "i":
         return found
-    if found.endswith("bli") and _SYLLABLE.search(found, 0, len(found) - 3):
-        return str(_porter().stemWord(f"{found[:-1]}e"))
-    if found.endswith("logi") and _SYLLABLE.search(found, 0, len(found) - 4):
-        return found[:-1]
-    return found
+    if not _SYLLABLE.search(word, 0, later.start(1)):
+        return found
+    return found[:-1] if later[1] == "log" else str(_porter().stemWord(f"{found[:-1]}e"))
 
 
 @functools.cache

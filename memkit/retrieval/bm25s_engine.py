@@ -86,7 +86,8 @@ def _shorten_lengths(
     """Replace the scores of whole lengths by those of lengths in one byte, in place.
 
     A score is idf * tf / (tf + K) with K = k1 * (1 - b + b * length / average), so that tf is
-    K * score / (idf - score), a whole number. The average stays that of whole lengths, as in Lucene
+    K * score / (idf - score), a whole number. Where rounding hides that difference, tf is so large
+    or k1 so small that it does not count. The average stays that of whole lengths, as in Lucene
     (BM25Similarity, Lucene 9). With k1 of 0 no length counts.
     """
     if k1 == 0:
@@ -98,7 +99,7 @@ def _shorten_lengths(
         for length in (lengths, _in_a_byte(lengths))
     )
     data = scores["data"].astype(np.float64)
-    tf = np.rint(whole * data / (idf - data))
+    tf = np.maximum(np.rint(whole * data / np.maximum(idf - data, 1e-9 * idf)), 1)
     scores["data"] = (idf * tf / (tf + short)).astype(scores["data"].dtype)
 
 

@@ -145,7 +145,6 @@ def test_lucene_equals_the_reference_to_the_last_bit(
     synthetic: tuple[list[Passage], list[str]],
 ) -> None:
     passages, queries = synthetic
-    reference = Reference(passages)
     for k1, b in ((0.9, 0.4), (1.5, 1.0), (0.0, 0.0)):
         reference = Reference(passages, k1, b)
         with BM25.build(passages, engine="lucene", k1=k1, b=b) as index:
@@ -167,7 +166,7 @@ def test_the_engines_agree_on_invented_passages(
         assert overlap(a.search(queries), b.search(queries)) >= 0.98
 
 
-@pytest.mark.parametrize(("k1", "b"), [(0.9, 0.4), (1.5, 1.0), (0.0, 0.0)])
+@pytest.mark.parametrize(("k1", "b"), [(0.9, 0.4), (1.5, 1.0), (0.0, 0.0), (1e-9, 0.4)])
 def test_bm25s_equals_the_reference_but_for_the_last_bits(
     synthetic: tuple[list[Passage], list[str]], k1: float, b: float
 ) -> None:
