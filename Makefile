@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 # The address of another package index for torch alone, such as PyTorch's own index of CPU builds
 TORCH_INDEX ?=
+TORCH := 'torch>=2.9,<2.14'
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
@@ -24,7 +25,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "memkit needs Python 3.11 or later, this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12")'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'Python has no venv module here. On Debian: apt-get install python3-venv'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url $(TORCH_INDEX) 'torch>=2.9,<2.14')
+	[ -z '$(TORCH_INDEX)' ] || $(BIN)/python -m pip install --index-url '$(TORCH_INDEX)' $(TORCH)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	@touch $@
 
