@@ -172,7 +172,7 @@ def _batches(
 def _encoded(tokenizer: PreTrainedTokenizerFast, parts: list[tuple[str, str, str]]) -> list[Row]:
     """Rows from (what leads to an answer, the answer, what follows), each part encoded alone."""
     texts = [text for before, answer, after in parts for text in (before, " " + answer, after)]
-    ids = iter(tokenizer(texts)["input_ids"])
+    ids = iter(tokenizer(texts, verbose=False)["input_ids"])
     rows = []
     for before, answer, after in zip(ids, ids, ids, strict=True):
         flags = [False] * len(before) + [True] * (len(answer) + len(after))

@@ -1,0 +1,22 @@
+"""The comparison scripts run, in a short form, on real records where a developer has them."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "docs" / "comparisons"
+
+
+def test_popqa_router(shared, tmp_path, capsys):
+    script = runpy.run_path(str(SCRIPTS / "popqa_router.py"))
+    data = shared / "data" / "popqa" / "neuropath" / "popqa.json"
+    options = ["--limit", "24", "--steps", "2", "--out", str(tmp_path / "out")]
+    script["main"](["--data", str(data), *options])
+    printed = capsys.readouterr().out
+    for row in ("closed book", "BM25", "gold passage", "random passage", "router", "oracle"):
+        assert f"| {row}" in printed
+    found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert found["results"]["EM"]["questions"] == 24
+    assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8").startswith("<!")
