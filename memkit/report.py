@@ -21,6 +21,7 @@ INK = "#010203"  # stands for the colour of the page's text in the plot
 COLOURS = ("#2f7ed8", "#d9822b", "#3a9d5d", "#8f5fc2", "#9a9a9a", "#d1495b", "#7a6a55", "#888888")
 DASHED = {"random at the same rate": ":", "oracle": "--", "random passage": ":"}
 STRONG = "router"
+SHORT = {"random at the same rate": "random, same rate"}  # so that a table fits into 80 columns
 
 
 def table(report: PopularityReport) -> list[list[str]]:
@@ -35,7 +36,9 @@ def table(report: PopularityReport) -> list[list[str]]:
         cell = row.overall
         cost = (100 * cell.retrieval_rate, cell.tokens, cell.milliseconds)
         accuracies = (_percent(part) for part in (cell, *row.deciles))
-        rows.append([row.name, *accuracies, *(f"{value:.0f}" for value in cost)])
+        rows.append(
+            [SHORT.get(row.name, row.name), *accuracies, *(f"{value:.0f}" for value in cost)]
+        )
     return [header, *rows]
 
 
@@ -77,7 +80,7 @@ def plot(report: PopularityReport) -> str:
             axes.plot(
                 *zip(*kept, strict=True),
                 color=colour,
-                label=row.name,
+                label=SHORT.get(row.name, row.name),
                 linestyle=DASHED.get(row.name, "-"),
                 linewidth=3.2 if row.name == STRONG else 1.8,
                 zorder=3 if row.name == STRONG else 2,

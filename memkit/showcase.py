@@ -214,28 +214,28 @@ def _random_passage(rng: random.Random, passages: Sequence[Passage], question: Q
 def _worked(
     qa: QA, closed: Sequence[Answer], fed: Sequence[Answer], new: Sequence[Question]
 ) -> list[tuple[str, Answer]]:
-    """A popular subject where text misleads, a rare one where it helps, and an unknown one."""
-    pairs = list(zip(closed, fed, strict=True))  # the rarest first
-    misled = [a for a, b in pairs if _right(a) and not _right(b) and _goes(qa, a, "weights")]
-    helped = [b for a, b in pairs if _right(b) and not _right(a) and _goes(qa, b, "retrieval")]
-    other = {answer.question: answer.text for answer in fed}
-    bare = {answer.question: answer.text for answer in closed}
+    """A popular subject, best where text misleads; a rare one, best where it helps; a new one."""
+    bare = {answer.question: answer for answer in closed}
+    text = {answer.question: answer for answer in fed}
+    views = {question: question.popularity or 0 for question in bare}
+    popular = [q for q in bare if _right(bare[q]) and _goes(qa, q, "weights")]
+    rare = [q for q in text if _right(text[q]) and _goes(qa, q, "retrieval")]
     chosen = []
-    if misled:
-        question = misled[-1].question
-        caption = f"A popular subject. With text the answer would have been {other[question]!r}."
+    if popular:
+        question = max(popular, key=lambda q: (not _right(text[q]), views[q]))
+        caption = f"A popular subject. With text the answer is {text[question].text!r}."
         chosen.append((caption, qa.ask(question)))
-    if helped:
-        question = helped[0].question
-        caption = f"A rare subject. From the weights it would have been {bare[question]!r}."
+    if rare:
+        question = max(rare, key=lambda q: (not _right(bare[q]), -views[q]))
+        caption = f"A rare subject. From the weights the answer is {bare[question].text!r}."
         chosen.append((caption, qa.ask(question)))
     if new:
-        bare_text = replace(qa, retriever=None, router=None).ask(new[0].text).text
-        caption = (
-            "A subject that training never mentioned, asked in plain words. From the weights it "
-            f"would have been {bare_text!r}."
-        )
         plain = Question(new[0].text, answers=new[0].answers)
+        alone = replace(qa, retriever=None, router=None).ask(plain)
+        caption = (
+            "A subject that training never mentioned, asked in plain words. From the weights the "
+            f"answer is {alone.text!r}."
+        )
         chosen.append((caption, qa.ask(plain)))
     return chosen
 
@@ -244,8 +244,8 @@ def _right(answer: Answer) -> bool:
     return exact_match(answer.text, answer.question.answers) == 1
 
 
-def _goes(qa: QA, answer: Answer, source: str) -> bool:
-    return qa.router is not None and qa.router.decide(answer.question).source == source
+def _goes(qa: QA, question: Question, source: str) -> bool:
+    return qa.router is not None and qa.router.decide(question).source == source
 
 
 def _describe(lm: Any) -> str:

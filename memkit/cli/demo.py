@@ -94,9 +94,9 @@ def _field(name: str, text: str) -> None:
 
 def aligned(table: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a table: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    widths = [max(3, *map(len, column)) for column in zip(*table, strict=True)]
     return [
-        "  ".join(
+        " ".join(
             cell.rjust(width) if place else cell.ljust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
