@@ -199,7 +199,7 @@ def _arms(
 def _dense(world: Benchmark, path: Path) -> Retriever:
     from memkit.retrieval.dense import Dense
 
-    index = Dense.build(world.passages, path)
+    index = Dense.build(world.passages, path, batch_size=8)
     index.query_batch_size = 32
     return index
 
