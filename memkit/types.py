@@ -18,9 +18,14 @@ __all__ = ["Answer", "Decision", "Fact", "Hit", "Passage", "Prompt", "Question",
 Source = Literal["weights", "retrieval"]
 
 
+def _is_text(value: object) -> bool:
+    """Whether `value` is a string with something other than white space in it."""
+    return isinstance(value, str) and value != "" and not value.isspace()
+
+
 def _require_text(what: str, value: object, next_step: str) -> None:
-    """Raise `BadInput` unless `value` is a string with something other than white space in it."""
-    if not isinstance(value, str) or not value.strip():
+    """Raise `BadInput` unless `value` is text."""
+    if not _is_text(value):
         raise BadInput(f"{what} is {value!r}; allowed: text that is not empty. {next_step}")
 
 
@@ -105,7 +110,9 @@ class Passage:
     title: str | None = None
 
     def __post_init__(self) -> None:
-        """Check id and text."""
+        """Check id and text. A search makes many passages: words are found only for an error."""
+        if _is_text(self.id) and _is_text(self.text):
+            return
         _require_text("Passage.id", self.id, f"Give every passage an id; this one is {self.text!r}")
         _require_text(f"Passage.text of {self.id!r}", self.text, "Leave empty passages out.")
 

@@ -73,7 +73,7 @@ class Bm25s:
             return []
         scores = self._scorer.get_scores_from_ids(ids)
         best = _best(scores, k)
-        return [(int(self._rows[document]), float(scores[document])) for document in best]
+        return list(zip(self._rows[best].tolist(), scores[best].tolist(), strict=True))
 
     def close(self) -> None:
         """Let go of the files."""
@@ -112,11 +112,10 @@ def _in_a_byte(lengths: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _best(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.intp]:
     """Positions of the `k` largest positive scores, the lower position first where they tie."""
-    if k < len(scores):
-        least = np.partition(scores, -k)[-k]
-        found = np.flatnonzero(scores >= max(least, np.finfo(scores.dtype).tiny))
-    else:
-        found = np.flatnonzero(scores)
+    found = np.flatnonzero(scores > 0)
+    if k < len(found):
+        matching = scores[found]
+        found = found[matching >= np.partition(matching, -k)[-k]]
     return found[np.argsort(-scores[found], kind="stable")[:k]]
 
 

@@ -1,8 +1,8 @@
 """BM25 on Lucene, through the classes in Anserini's jar.
 
 The JVM is entered as rarely as can be: for a batch of queries two calls each (build the query,
-search), then one that writes all their results as JSON (the jar has Jackson). Query, analyser and
-sort order are Anserini's, the search is Lucene's own.
+search), then one that writes all their results as JSON (the jar has Jackson). Query and analyser
+are Anserini's, the search is Lucene's own.
 
 Departures from Anserini's `SimpleSearcher` and `SimpleIndexer`:
 
@@ -52,7 +52,8 @@ QUERY = (
     "(Ljava/lang/String;Lorg/apache/lucene/analysis/Analyzer;Ljava/lang/String;)"
     "Lorg/apache/lucene/search/Query;"
 )
-SEARCH = (
+SEARCH = "(Lorg/apache/lucene/search/Query;I)Lorg/apache/lucene/search/TopDocs;"
+SORTED = (
     "(Lorg/apache/lucene/search/Query;ILorg/apache/lucene/search/Sort;Z)"
     "Lorg/apache/lucene/search/TopFieldDocs;"
 )
@@ -77,8 +78,7 @@ class Lucene:
             searcher.setMaxClauseCount(CLAUSES)
             self._searcher = searcher(self._reader, signature=READER)
             self._searcher.setSimilarity(_lucene("search.similarities.BM25Similarity")(k1, b))
-            by, kind = _lucene("search.SortField"), _lucene("search.SortField$Type")
-            self._order = _lucene("search.Sort")(by.FIELD_SCORE, by("id", kind.STRING_VAL))
+            self._order = None if self._in_order() else _score_then_id()
             self._analyzer = _analyzer()
             self._queries = _class("io.anserini.search.query.BagOfWordsQueryGenerator")()
             self._json = _class("com.fasterxml.jackson.databind.ObjectMapper")()
@@ -138,11 +138,18 @@ class Lucene:
             query = self._queries.buildQuery(
                 "contents", self._analyzer, _unicode(text), signature=QUERY
             )
-            results.add(self._searcher.search(query, k, self._order, True, signature=SEARCH))
+            if self._order is None:  # Lucene breaks ties by number
+                results.add(self._searcher.search(query, k, signature=SEARCH))
+            else:
+                results.add(self._searcher.search(query, k, self._order, True, signature=SORTED))
         return [
             [(self._row(hit["doc"]), hit["score"]) for hit in result["scoreDocs"]]
             for result in json.loads(self._json.writeValueAsString(results))
         ]
+
+    def _in_order(self) -> bool:
+        """Whether the order of Lucene's documents is known to be that of ids."""
+        return self._rows is not None and bool(np.all(np.diff(self._rows) > 0))
 
     def _row(self, document: int) -> int:
         return document if self._rows is None else int(self._rows[document])
@@ -220,6 +227,11 @@ def _lucene(name: str) -> Any:
 def _analyzer() -> Any:
     """Anserini's for English: standard tokens, possessive, lower case, stop words, Porter."""
     return _class("io.anserini.analysis.DefaultEnglishAnalyzer").newDefaultInstance()
+
+
+def _score_then_id() -> Any:
+    by, kind = _lucene("search.SortField"), _lucene("search.SortField$Type")
+    return _lucene("search.Sort")(by.FIELD_SCORE, by("id", kind.STRING_VAL))
 
 
 def _directory(folder: Path) -> Any:

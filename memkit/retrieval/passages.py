@@ -75,7 +75,8 @@ class PassageFile:
     def __init__(self, folder: Path) -> None:
         self._name = str(folder / ROWS)
         try:
-            self._offsets = np.load(folder / OFFSETS, mmap_mode="r", allow_pickle=False)
+            offsets = np.load(folder / OFFSETS, mmap_mode="r", allow_pickle=False)
+            self._offsets = np.asarray(offsets)  # the same memory, read faster than a memmap
             with (folder / ROWS).open("rb") as file:
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (EOFError, OSError, ValueError) as error:
