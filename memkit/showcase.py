@@ -105,7 +105,7 @@ class Demonstration:
 
 def measure(
     folder: str | os.PathLike[str] | None = None,
-    questions: int = 300,
+    questions: int = 240,
     seed: int = 0,
     announce: Announce = lambda step: None,
 ) -> Demonstration:

@@ -21,7 +21,7 @@ __all__ = ["answered", "demo"]
 def demo(
     out: Annotated[Path | None, typer.Option(help="Write a report to this HTML file.")] = None,
     world: Annotated[Path | None, typer.Option(help="Another world's folder.")] = None,
-    questions: Annotated[int, typer.Option(help="How many questions are asked.")] = 300,
+    questions: Annotated[int, typer.Option(help="How many questions are asked.")] = 240,
     seed: Annotated[int, typer.Option(help="Which questions, and which random passages.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
