@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 __all__ = ["NameMaker"]
 
@@ -46,10 +47,9 @@ class NameMaker:
         """One word: a language, a coin, a river."""
         return self._new(lambda: self.word(2))
 
-    def _new(self, make: object) -> str:
+    def _new(self, make: Callable[[], str]) -> str:
         """Call `make` until it gives a name that was not given before."""
-        assert callable(make)
-        while (name := str(make())) in self.taken:
+        while (name := make()) in self.taken:
             pass
         self.taken.add(name)
         return name
