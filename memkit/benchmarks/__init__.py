@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 
-from memkit.benchmarks import miniworld, popqa
+from memkit.benchmarks import counterfact, knowedit, known_1000, miniworld, popqa, qaedit, zsre
 from memkit.benchmarks.base import Benchmark
 from memkit.errors import BadInput
 
 __all__ = ["BENCHMARKS", "Benchmark", "load"]
 
 BENCHMARKS = {
+    "counterfact": counterfact.load,
+    "knowedit": knowedit.load,
+    "known_1000": known_1000.load,
     "miniworld": miniworld.load,
     "popqa": popqa.load,
+    "qaedit": qaedit.load,
+    "zsre": zsre.load,
+    "zsre-counterfactual": zsre.load_counterfactual,
 }
 
 
@@ -26,7 +32,9 @@ def load(
 
     `path` is where it lies; None is the copy that memkit ships, or the Hugging Face Hub. `split`
     None is what the benchmark is usually asked. `limit` takes the first questions only, with their
-    facts.
+    facts; of a benchmark without questions, the first rows.
+
+    A row whose prompt lacks its subject gives no fact; a warning says how many there are.
 
     Raises `BadInput` for an unknown name or split, a limit below 1, and for a path that is absent
     or holds something else; the message names file and row.

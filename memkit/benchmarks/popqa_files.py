@@ -17,18 +17,16 @@ import csv
 import io
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from memkit.benchmarks.records import from_hub, is_hub_id, json_lines, read_text
 from memkit.errors import BadInput
 
 __all__ = ["HUB", "Row", "read"]
 
 HUB = "akariasai/PopQA"
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 ALLOWED = (
     "upstream's TSV, its rows as JSON or JSON lines, rows with golden_answers, dev and test with "
     "input and output, or an object of questions by id"
@@ -55,65 +53,30 @@ def read(path: str | os.PathLike[str] | None, split: str | None) -> list[Row]:
 
     Raises `BadInput` as `memkit.benchmarks.popqa.load` says.
     """
-    if path is None or _is_hub_id(path):
-        name = HUB if path is None else str(path)
-        return _rows(name, enumerate(_from_hub(name, split or "test"), start=1))
-    path = Path(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise BadInput(
-            f"{str(path)!r} {what}; allowed: a file with PopQA ({ALLOWED}), or the id of a data "
-            f"set on the Hub, such as {HUB!r}. Name the file."
-        )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"{str(path)!r} cannot be read ({error}); allowed: a file in UTF-8. Check it."
-        ) from error
-    splits = _parse(path, text)
+    if path is None or is_hub_id(path):
+        name = str(path or HUB)
+        return _rows(name, enumerate(from_hub("popqa", name, split or "test"), start=1))
+    name = repr(str(path))
+    splits = _parse(name, read_text(path, f"PopQA ({ALLOWED})"))
     if split is None:
         return [row for rows in splits.values() for row in rows]
     if split not in splits:
         raise BadInput(
-            f"{str(path)!r} has no split {split!r}; allowed: "
+            f"{name} has no split {split!r}; allowed: "
             f"{', '.join(map(repr, splits))}, or None for all."
         )
     return splits[split]
 
 
-def _is_hub_id(path: str | os.PathLike[str]) -> bool:
-    """Whether this is owner/name and no file: neither there, nor named like one."""
-    name = str(path)
-    file = Path(name).exists() or name.endswith((".tsv", ".json", ".jsonl"))
-    return not file and HUB_ID.fullmatch(name) is not None
-
-
-def _from_hub(name: str, split: str) -> Iterable[Mapping[str, Any]]:
-    """The rows of a data set on the Hub."""
-    import datasets
-
-    try:
-        rows: Iterable[Mapping[str, Any]] = datasets.load_dataset(name, split=split)
-    except (OSError, ValueError) as error:  # of which Hub and network errors are subclasses
-        raise BadInput(
-            f"PopQA cannot be read from the Hub as {name!r}, split {split!r} "
-            f"({type(error).__name__}: {error}); allowed: a data set within reach. Check id, split "
-            "and network, or pass the path of a file: load('popqa', path='popQA.tsv')."
-        ) from error
-    return rows
-
-
-def _parse(path: Path, text: str) -> dict[str, list[Row]]:
+def _parse(name: str, text: str) -> dict[str, list[Row]]:
     """The rows of each split; "test" where the form has none, as upstream."""
-    name = repr(str(path))
     header = text.split("\n", 1)[0].strip("\r").split("\t")
     if "question" in header and "possible_answers" in header:
         return {"test": _rows(name, _table(text, name))}
     try:
         data: Any = json.loads(text)
     except ValueError:
-        return {"test": _rows(name, _json_lines(text, name))}
+        return {"test": _rows(name, json_lines(text, name, ALLOWED))}
     if isinstance(data, list):
         return {"test": _rows(name, enumerate(data, start=1))}
     if isinstance(data, dict) and isinstance(data.get("test"), list):
@@ -139,19 +102,6 @@ def _table(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 "header. Check the file for a line that is cut off."
             )
         yield number, row
-
-
-def _json_lines(text: str, name: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line)
-        except ValueError as error:
-            raise BadInput(
-                f"{name}, row {number} is neither JSON nor a row of a table with a header "
-                f"({error}); it begins with {line[:60]!r}. Allowed: {ALLOWED}."
-            ) from error
 
 
 def _rows(name: str, numbered: Iterable[tuple[int, Any]]) -> list[Row]:
