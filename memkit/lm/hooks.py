@@ -7,12 +7,21 @@ and sub-modules are called with keywords: both are settled here, at run time.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-__all__ = ["capture"]
+__all__ = ["Called", "add_to_output", "calls", "capture", "capture_inputs"]
+
+
+class Called(NamedTuple):
+    """How a module was called: its hidden states, and the other arguments."""
+
+    hidden: Tensor
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
 @contextlib.contextmanager
@@ -28,7 +37,7 @@ def capture(
 
     def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if what == "input":
-            seen.append(args[0] if args else next(iter(kwargs.values())))
+            seen.append(_first(args, kwargs))
         else:
             seen.append(output[0] if isinstance(output, tuple) else output)
 
@@ -37,3 +46,78 @@ def capture(
         yield seen
     finally:
         handle.remove()
+
+
+@contextlib.contextmanager
+def capture_inputs(modules: Sequence[nn.Module]) -> Iterator[dict[int, Tensor]]:
+    """Collect what first goes into each module, and end the block as soon as all are there.
+
+    Good for reading keys without paying for what comes after the last of them: the forward pass in
+    the block is left just before the last module computes, and the code after the block goes on.
+    The result maps a module's place in `modules` to its input; a place is missing if the block
+    ended without a call of that module. The tensors are the model's own, as in `capture`.
+    """
+    seen: dict[int, Tensor] = {}
+
+    def hook(place: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.setdefault(place, _first(args, kwargs))
+        if len(seen) == len(modules):
+            raise _Done(seen)  # not kept in a variable: its traceback holds the pass's tensors
+
+    with contextlib.ExitStack() as handles:
+        for place, module in enumerate(modules):
+            handle = module.register_forward_pre_hook(
+                lambda _, args, kwargs, place=place: hook(place, args, kwargs), with_kwargs=True
+            )
+            handles.callback(handle.remove)
+        try:
+            yield seen
+        except _Done as reached:
+            if reached.args[0] is not seen:
+                raise
+
+
+@contextlib.contextmanager
+def calls(module: nn.Module) -> Iterator[list[Called]]:
+    """Note every call of a layer, so that it can be made again with other hidden states."""
+    seen: list[Called] = []
+
+    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        rest = dict(kwargs)
+        hidden = args[0] if args else rest.pop("hidden_states")
+        seen.append(Called(hidden, args[1:], rest))
+
+    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
+def add_to_output(module: nn.Module, addition: Tensor, column: int) -> Iterator[None]:
+    """Add `addition` [rows, width] to a module's output in one column, in every call.
+
+    The output is [rows, columns, width], or flat [rows x columns, width].
+    """
+
+    def hook(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+        shaped = output.reshape(len(addition), -1, output.shape[-1])
+        parts = [shaped[:, :column], shaped[:, column : column + 1] + addition[:, None]]
+        return torch.cat([*parts, shaped[:, column + 1 :]], dim=1).reshape(output.shape)
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class _Done(Exception):
+    """Leaves a forward pass whose rest nobody needs."""
+
+
+def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """A module's input, whether it was passed by place or by name."""
+    tensor: Tensor = args[0] if args else next(iter(kwargs.values()))
+    return tensor

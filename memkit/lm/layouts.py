@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from memkit.errors import BadInput, UnsupportedModel
 
-__all__ = ["LAYOUTS", "Kind", "Layout", "Site", "Stack", "find_layout"]
+__all__ = ["KNOWN", "LAYOUTS", "Kind", "Layout", "Site", "Stack", "find_layout"]
 
 Kind = Literal["decoder", "encoder-decoder", "masked", "classifier"]
 Projection = Literal["up", "down"]
@@ -28,12 +29,15 @@ UNBOUNDED_WINDOW = 512  # relative positions set no limit; this is what every T5
 class Stack:
     """Names of a column of layers: the module list, and the MLP projections within a layer.
 
-    `up` lists alternatives, of which the first that a layer has is taken.
+    `up` lists alternatives, of which the first that a layer has is taken. `last` are the modules
+    that the hidden states pass after the layers, on their way to the vocabulary head; what a model
+    lacks of them is passed over.
     """
 
     layers: str
     up: tuple[str, ...]
     down: str
+    last: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +59,18 @@ class Site:
         return weight
 
     @property
+    def turned(self) -> bool:
+        """Whether the module stores its weight as [d_in, d_out]."""
+        return isinstance(self.module, Conv1D)
+
+    @property
     def weight(self) -> Tensor:
         """The weight as [d_out, d_in]: a detached view of the model's own storage.
 
         Writing into it in place changes the model.
         """
         weight = self.parameter.detach()
-        return weight.T if isinstance(self.module, Conv1D) else weight
+        return weight.T if self.turned else weight
 
     @property
     def bias(self) -> Tensor | None:
@@ -76,11 +85,13 @@ class Layout:
 
     `heads` maps the transformers classes that memkit can load to what they are good for; the first
     is taken where a config names none. `stacks` maps "decoder" and "encoder" to their layers; the
-    first is meant where none is named.
+    first is meant where none is named. `normed` says that a norm follows the MLP within a layer, so
+    that what is added to the MLP's output is not added to the residual stream as it is.
     """
 
     heads: Mapping[str, Kind]
     stacks: Mapping[str, Stack]
+    normed: bool = False
 
     def layers(self, model: nn.Module, stack: str | None = None) -> nn.ModuleList:
         """The list of layers of a stack (of the first one, unless named)."""
@@ -115,6 +126,26 @@ class Layout:
         path = next(candidate for candidate in candidates if candidate in present)
         return Site(f"{names.layers}.{layer}.{path}", present[path])
 
+    def known(self, model: Any) -> str | None:
+        """The name of a published model of this shape, or None; see `KNOWN`."""
+        config = model.config.get_text_config()
+        width = model.get_input_embeddings().weight.shape[1]
+        return KNOWN.get((config.model_type, len(self.layers(model)), width, config.vocab_size))
+
+    def adds_last(self, model: Any) -> bool:
+        """Whether a layer ends by adding the MLP's output to the residual stream, as it is."""
+        return not self.normed and getattr(model.config, "do_layer_norm_before", True)
+
+    def logits(self, model: Any, hidden: Tensor) -> Tensor:
+        """Logits [..., vocabulary] of hidden states after the last layer, [..., width]."""
+        for name in self._stack(None).last:
+            parent, _, child = name.rpartition(".")
+            module = getattr(model.get_submodule(parent), child, None)
+            hidden = hidden if module is None else module(hidden)
+        logits: Tensor = model.get_output_embeddings()(hidden)
+        cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
     def kind(self, class_name: str) -> Kind:
         """What a model class is good for.
 
@@ -136,8 +167,8 @@ class Layout:
         return self.stacks[name]
 
 
-_LLAMA = Stack("model.layers", ("mlp.up_proj",), "mlp.down_proj")
-_GPT = Stack("transformer.h", ("mlp.c_fc",), "mlp.c_proj")
+_LLAMA = Stack("model.layers", ("mlp.up_proj",), "mlp.down_proj", ("model.norm",))
+_GPT = Stack("transformer.h", ("mlp.c_fc",), "mlp.c_proj", ("transformer.ln_f",))
 _T5_STACKS = {
     "encoder": Stack(
         "encoder.block",
@@ -152,8 +183,8 @@ _T5_STACKS = {
 }
 
 
-def _decoder(class_name: str, stack: Stack) -> Layout:
-    return Layout({class_name: "decoder"}, {"decoder": stack})
+def _decoder(class_name: str, stack: Stack, *, normed: bool = False) -> Layout:
+    return Layout({class_name: "decoder"}, {"decoder": stack}, normed)
 
 
 LAYOUTS: Mapping[str, Layout] = {
@@ -162,29 +193,69 @@ LAYOUTS: Mapping[str, Layout] = {
         {"encoder": Stack("bert.encoder.layer", ("intermediate.dense",), "output.dense")},
     ),
     "gemma": _decoder("GemmaForCausalLM", _LLAMA),
-    "gemma2": _decoder("Gemma2ForCausalLM", _LLAMA),
-    "gemma3_text": _decoder("Gemma3ForCausalLM", _LLAMA),
+    "gemma2": _decoder("Gemma2ForCausalLM", _LLAMA, normed=True),
+    "gemma3_text": _decoder("Gemma3ForCausalLM", _LLAMA, normed=True),
     "gemma3": _decoder(
         "Gemma3ForConditionalGeneration",
-        Stack("model.language_model.layers", ("mlp.up_proj",), "mlp.down_proj"),
+        Stack(
+            "model.language_model.layers",
+            ("mlp.up_proj",),
+            "mlp.down_proj",
+            ("model.language_model.norm",),
+        ),
+        normed=True,
     ),
     "gpt2": _decoder("GPT2LMHeadModel", _GPT),
     "gpt_neo": _decoder("GPTNeoForCausalLM", _GPT),
     "gpt_neox": _decoder(
         "GPTNeoXForCausalLM",
-        Stack("gpt_neox.layers", ("mlp.dense_h_to_4h",), "mlp.dense_4h_to_h"),
+        Stack(
+            "gpt_neox.layers",
+            ("mlp.dense_h_to_4h",),
+            "mlp.dense_4h_to_h",
+            ("gpt_neox.final_layer_norm",),
+        ),
     ),
-    "gptj": _decoder("GPTJForCausalLM", Stack("transformer.h", ("mlp.fc_in",), "mlp.fc_out")),
+    "gptj": _decoder(
+        "GPTJForCausalLM",
+        Stack("transformer.h", ("mlp.fc_in",), "mlp.fc_out", ("transformer.ln_f",)),
+    ),
     "llama": _decoder("LlamaForCausalLM", _LLAMA),
     "mistral": _decoder("MistralForCausalLM", _LLAMA),
-    "opt": _decoder("OPTForCausalLM", Stack("model.decoder.layers", ("fc1",), "fc2")),
-    "phi": _decoder("PhiForCausalLM", Stack("model.layers", ("mlp.fc1",), "mlp.fc2")),
+    "opt": _decoder(
+        "OPTForCausalLM",
+        Stack(
+            "model.decoder.layers",
+            ("fc1",),
+            "fc2",
+            ("model.decoder.final_layer_norm", "model.decoder.project_out"),
+        ),
+    ),
+    "phi": _decoder(
+        "PhiForCausalLM",
+        Stack("model.layers", ("mlp.fc1",), "mlp.fc2", ("model.final_layernorm",)),
+    ),
     "phi3": _decoder(
-        "Phi3ForCausalLM", Stack("model.layers", ("mlp.gate_up_proj",), "mlp.down_proj")
+        "Phi3ForCausalLM",
+        Stack("model.layers", ("mlp.gate_up_proj",), "mlp.down_proj", ("model.norm",)),
     ),
     "qwen2": _decoder("Qwen2ForCausalLM", _LLAMA),
     "qwen3": _decoder("Qwen3ForCausalLM", _LLAMA),
     "t5": Layout({"T5ForConditionalGeneration": "encoder-decoder"}, _T5_STACKS),
+}
+
+
+# (model_type, layers, width, vocabulary): the model that methods have published settings for
+KNOWN: Mapping[tuple[str, int, int, int], str] = {
+    ("gpt2", 24, 1024, 50257): "gpt2-medium",
+    ("gpt2", 36, 1280, 50257): "gpt2-large",
+    ("gpt2", 48, 1600, 50257): "gpt2-xl",
+    ("gptj", 28, 4096, 50400): "gpt-j-6b",
+    ("gpt_neox", 44, 6144, 50432): "gpt-neox-20b",
+    ("llama", 32, 4096, 32000): "llama-2-7b",
+    ("llama", 32, 4096, 128256): "llama-3-8b",
+    ("mistral", 32, 4096, 32000): "mistral-7b",
+    ("qwen2", 28, 3584, 152064): "qwen2.5-7b",
 }
 
 

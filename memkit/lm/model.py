@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -14,10 +14,12 @@ from memkit.errors import BadInput, UnsupportedModel
 from memkit.files import building
 from memkit.lm.batching import batches, windows
 from memkit.lm.checks import check_count, check_stops, check_texts
+from memkit.lm.fingerprint import versions, weights_hash
 from memkit.lm.generation import Completion, Generated, cut, greedy
 from memkit.lm.layouts import Kind, find_layout, find_window
 from memkit.lm.loading import load, pick_device, pick_dtype, quiet
 from memkit.lm.scoring import (
+    Scored,
     TargetLogprob,
     score_decoder,
     score_encoder_decoder,
@@ -29,6 +31,8 @@ from memkit.progress import track
 
 __all__ = ["LM"]
 
+T = TypeVar("T")
+
 LOGIT_ROWS = 2048  # perplexity's logits at a time: 400 MB in float32 with 50,000 entries
 
 
@@ -38,7 +42,9 @@ class LM:
     `model` and `tokenizer` are the Hugging Face objects themselves; the model is put into
     evaluation mode. `kind` is "decoder", "encoder-decoder", "masked" or "classifier", `window` the
     number of tokens that the model takes at once, `layout` where its layers and weights are,
-    `edits` the edits that are live. Results in a batch are those of one prompt at a time, up to
+    `codec` turns text into token ids,
+    `edits` the edits that are live, in the order in which they were made, `paused` those that are
+    set aside for a while. Results in a batch are those of one prompt at a time, up to
     floating point (about 1e-6 in float32), and no call touches the random state.
 
     Raises `UnsupportedModel` if no layout knows the model, `BadInput` if the tokenizer is empty or
@@ -49,7 +55,7 @@ class LM:
         self.layout = find_layout(model.config.model_type)
         self.kind: Kind = self.layout.kind(type(model).__name__)
         vocabulary = model.get_input_embeddings().num_embeddings
-        self._codec = Codec(tokenizer, vocabulary, closes=self.kind != "decoder")
+        self.codec = Codec(tokenizer, vocabulary, closes=self.kind != "decoder")
         if self.kind == "masked" and tokenizer.mask_token_id is None:
             raise BadInput(
                 f"the tokenizer ({type(tokenizer).__name__}) of a {type(model).__name__} has no "
@@ -59,6 +65,9 @@ class LM:
         self.tokenizer = tokenizer
         self.window = find_window(model.config)
         self.edits: list[Any] = []
+        self.paused: list[Any] = []
+        self._print: tuple[object, str] | None = None
+        self._kept: tuple[str, dict[Any, Any]] = ("", {})
 
     @classmethod
     def load(
@@ -98,9 +107,36 @@ class LM:
     def __repr__(self) -> str:
         return f"LM({type(self.model).__name__}, {self.kind}, window={self.window})"
 
+    def fingerprint(self) -> str:
+        """SHA-256 of config and weights as they are now; computed again only after a change."""
+        state = versions(self.model)
+        if self._print is None or self._print[0] != state:
+            self._print = (state, weights_hash(self.model))
+        return self._print[1]
+
+    def known_fingerprint(self) -> str | None:
+        """The fingerprint, if it need not be computed."""
+        current = self._print is not None and self._print[0] == versions(self.model)
+        return self._print[1] if self._print is not None and current else None
+
+    def remember_fingerprint(self, known: str | None) -> None:
+        """Say what the fingerprint is now, for who has put weights back; None: not known."""
+        self._print = None if known is None else (versions(self.model), known)
+
+    def keep(self, key: object, make: Callable[[], T]) -> T:
+        """What `make` gives: made once, kept as long as the weights are what they are now."""
+        current = self.fingerprint()
+        if self._kept[0] != current:
+            self._kept = (current, {})
+        kept = self._kept[1]
+        if key not in kept:
+            kept[key] = make()
+        value: T = kept[key]
+        return value
+
     def count_tokens(self, text: str) -> int:
         """Length of a prompt as `complete` counts it, special tokens included."""
-        return self._codec.count(text)
+        return self.codec.count(text)
 
     def generate(
         self,
@@ -145,7 +181,7 @@ class LM:
             outputs = greedy(self.model, [rows[i] for i in batch], max_new_tokens, ended)
             results.update(zip(batch, outputs, strict=True))
         made = [results[i] for i in range(len(rows))]
-        texts = self._codec.texts([state.tokens for state in made])
+        texts = self.codec.texts([state.tokens for state in made])
         return [
             Completion(
                 text=cut(text, stops),
@@ -184,14 +220,15 @@ class LM:
         goals = [self._target(target) for target in targets]
         room = 0 if self.kind in ("encoder-decoder", "classifier") else goals
         rows = self._prompts(prompts, room)
-        results: dict[int, list[float]] = {}
+        results: dict[int, list[Scored]] = {}
         for batch in self._batches(rows, batch_size, "scoring"):
             scores = self._score([rows[i] for i in batch], [goals[i] for i in batch], batch_size)
             results.update(zip(batch, scores, strict=True))
-        return [
-            TargetLogprob(math.fsum(results[i]), tuple(results[i]), tuple(goal))
-            for i, goal in enumerate(goals)
-        ]
+        scored = []
+        for i, goal in enumerate(goals):
+            values, argmax = zip(*results[i], strict=True)
+            scored.append(TargetLogprob(math.fsum(values), values, tuple(goal), argmax))
+        return scored
 
     def perplexity(self, texts: Sequence[str], batch_size: int = 32) -> float:
         """Perplexity of a decoder: exp of the mean negative log-likelihood (nats) of all tokens.
@@ -208,12 +245,13 @@ class LM:
                 "perplexity; allowed: a decoder. Compare targets with logprob(prompts, targets)."
             )
         check_texts("texts", texts)
-        parts = [part for text in texts for part in windows(self._codec.prompt(text), self.window)]
+        parts = [part for text in texts for part in windows(self.codec.prompt(text), self.window)]
         scores: list[float] = []
         rows = [given + scored for given, scored in parts]
         for batch in self._batches(rows, batch_size, "perplexity", LOGIT_ROWS):
             given, scored = zip(*(parts[i] for i in batch), strict=True)
-            scores += chain.from_iterable(score_decoder(self.model, given, scored))
+            rated = chain.from_iterable(score_decoder(self.model, given, scored))
+            scores += [value for value, _ in rated]
         if not scores:
             raise BadInput(
                 f"{len(texts)} texts have no token to predict; allowed: at least one text of two "
@@ -223,22 +261,22 @@ class LM:
 
     def _score(
         self, prompts: list[list[int]], targets: list[list[int]], size: int
-    ) -> list[list[float]]:
-        """Log-probability of every target token, for one batch."""
+    ) -> list[list[Scored]]:
+        """Every target token of one batch."""
         if self.kind == "decoder":
             return score_decoder(self.model, prompts, targets)
         if self.kind == "encoder-decoder":
             return score_encoder_decoder(self.model, prompts, targets)
         if self.kind == "classifier":
             labels = [label for (label,) in targets]
-            return [[value] for value in score_labels(self.model, prompts, labels)]
+            return [[score] for score in score_labels(self.model, prompts, labels)]
         mask_id = self.tokenizer.mask_token_id
         results = []
         for prompt, target in zip(prompts, targets, strict=True):
-            end = len(prompt) - len(self._codec.suffix)
+            end = len(prompt) - len(self.codec.suffix)
             row = [*prompt[:end], *target, *prompt[end:]]
             places = range(end, end + len(target))
-            scores: list[float] = []
+            scores: list[Scored] = []
             for start in range(0, len(places), size):
                 some = places[start : start + size]
                 scores += score_masked(self.model, [row] * len(some), some, mask_id)
@@ -247,7 +285,7 @@ class LM:
 
     def _target(self, target: str) -> list[int]:
         if self.kind != "classifier":
-            return self._codec.target(target)
+            return self.codec.target(target)
         labels: dict[str, int] = self.model.config.label2id
         if target not in labels:
             names = ", ".join(repr(label) for label in labels)
@@ -258,7 +296,7 @@ class LM:
         self, prompts: Sequence[str], room: int | Sequence[Sequence[int]]
     ) -> list[list[int]]:
         """Ids of the prompts, each of which has to fit into the window with its room."""
-        rows = [self._codec.prompt(prompt) for prompt in prompts]
+        rows = [self.codec.prompt(prompt) for prompt in prompts]
         for i, row in enumerate(rows):
             more = room if isinstance(room, int) else len(room[i])
             if len(row) + more > self.window:
@@ -291,7 +329,7 @@ class LM:
             over = [row.tokens[-1] in ends for row in rows]
             if not stops:
                 return over
-            texts = self._codec.texts([row.tokens for row in rows])
+            texts = self.codec.texts([row.tokens for row in rows])
             return [o or any(s in text for s in stops) for o, text in zip(over, texts, strict=True)]
 
         return ended

@@ -12,6 +12,7 @@ from torch import Tensor
 from memkit.lm.batching import padded, positions
 
 __all__ = [
+    "Scored",
     "TargetLogprob",
     "score_decoder",
     "score_encoder_decoder",
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 Rows = Sequence[Sequence[int]]
+Scored = tuple[float, bool]  # log-probability (nats), and whether it is the argmax
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +29,26 @@ class TargetLogprob:
     """How likely a target is after a prompt, in nats.
 
     `per_token` holds one log-probability a target token, `tokens` the ids, `total` the sum.
+    `argmax` says of each token whether it is the one that greedy decoding takes.
     """
 
     total: float
     per_token: tuple[float, ...]
     tokens: tuple[int, ...]
+    argmax: tuple[bool, ...]
 
 
-def _picked(logits: Tensor, ids: Sequence[int]) -> list[float]:
+def _picked(logits: Tensor, ids: Sequence[int]) -> list[Scored]:
     """Natural log of softmax(logits), [n, vocabulary], at the n ids; computed in float32."""
     logits = logits.float()
     index = torch.tensor(ids, dtype=torch.long, device=logits.device)[:, None]
-    values: list[float] = (logits.gather(-1, index)[:, 0] - logits.logsumexp(dim=-1)).tolist()
-    return values
+    values = logits.gather(-1, index)[:, 0] - logits.logsumexp(dim=-1)
+    first = logits.argmax(dim=-1) == index[:, 0]  # as greedy generation breaks ties
+    return list(zip(values.tolist(), first.tolist(), strict=True))
 
 
 @torch.no_grad()
-def score_decoder(model: Any, prompts: Rows, targets: Rows) -> list[list[float]]:
+def score_decoder(model: Any, prompts: Rows, targets: Rows) -> list[list[Scored]]:
     """Each target token: log p(token | prompt, target tokens before it).
 
     Rows end together (left padding), so the vocabulary head runs at the last positions only: as
@@ -62,7 +67,7 @@ def score_decoder(model: Any, prompts: Rows, targets: Rows) -> list[list[float]]
 
 
 @torch.no_grad()
-def score_encoder_decoder(model: Any, prompts: Rows, targets: Rows) -> list[list[float]]:
+def score_encoder_decoder(model: Any, prompts: Rows, targets: Rows) -> list[list[Scored]]:
     """Each target token: log p(token | prompt in the encoder, tokens before it in the decoder)."""
     ids, mask = padded(prompts, model.device, left=False)
     start = model.config.decoder_start_token_id
@@ -74,7 +79,7 @@ def score_encoder_decoder(model: Any, prompts: Rows, targets: Rows) -> list[list
 
 
 @torch.no_grad()
-def score_masked(model: Any, rows: Rows, places: Sequence[int], mask_id: int) -> list[float]:
+def score_masked(model: Any, rows: Rows, places: Sequence[int], mask_id: int) -> list[Scored]:
     """Each row: log p(token at its place | all its other tokens).
 
     These are the terms of a pseudo-log-likelihood (Salazar et al., ACL 2020, section 2.1).
@@ -87,7 +92,7 @@ def score_masked(model: Any, rows: Rows, places: Sequence[int], mask_id: int) ->
 
 
 @torch.no_grad()
-def score_labels(model: Any, rows: Rows, labels: Sequence[int]) -> list[float]:
+def score_labels(model: Any, rows: Rows, labels: Sequence[int]) -> list[Scored]:
     """Each row: log p(label | text) of a sequence classifier."""
     ids, mask = padded(rows, model.device, left=False)
     return _picked(model(input_ids=ids, attention_mask=mask).logits, labels)
