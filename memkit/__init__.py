@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from memkit import benchmarks, metrics, protocols, world
     from memkit.benchmarks.base import Benchmark
+    from memkit.editors import EDITORS
+    from memkit.editors.alphaedit import AlphaEdit
+    from memkit.editors.artefact import load_edit
+    from memkit.editors.base import Edit
+    from memkit.editors.guards import Guards
+    from memkit.editors.memit import MEMIT
+    from memkit.editors.rome import ROME
+    from memkit.editors.statistics import Statistics
     from memkit.errors import (
         BadInput,
+        EditRejected,
+        FingerprintMismatch,
         IndexMismatch,
         MemkitError,
         MissingDependency,
@@ -32,11 +42,22 @@ if TYPE_CHECKING:
     from memkit.routing.popularity import PopularityRouter
     from memkit.routing.table import PopularityTable
     from memkit.showcase import demo
-    from memkit.types import Answer, Decision, Fact, Hit, Passage, Prompt, Question
+    from memkit.types import (
+        Answer,
+        Decision,
+        EditReport,
+        Fact,
+        FactReport,
+        Hit,
+        Passage,
+        Prompt,
+        Question,
+    )
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "AlphaEdit": "memkit.editors.alphaedit",
     "Always": "memkit.routing.baselines",
     "Answer": "memkit.types",
     "BM25": "memkit.retrieval.bm25",
@@ -46,10 +67,18 @@ _HOME = {
     "Decision": "memkit.types",
     "Definitions": "memkit.retrieval.definitions",
     "Dense": "memkit.retrieval.dense",
+    "EDITORS": "memkit.editors",
+    "Edit": "memkit.editors.base",
+    "EditRejected": "memkit.errors",
+    "EditReport": "memkit.types",
     "Fact": "memkit.types",
+    "FactReport": "memkit.types",
+    "FingerprintMismatch": "memkit.errors",
+    "Guards": "memkit.editors.guards",
     "Hit": "memkit.types",
     "IndexMismatch": "memkit.errors",
     "LM": "memkit.lm.model",
+    "MEMIT": "memkit.editors.memit",
     "MemkitError": "memkit.errors",
     "MissingDependency": "memkit.errors",
     "NotTrained": "memkit.errors",
@@ -61,15 +90,19 @@ _HOME = {
     "Prompt": "memkit.types",
     "QA": "memkit.qa",
     "Question": "memkit.types",
+    "ROME": "memkit.editors.rome",
     "Random": "memkit.routing.baselines",
+    "Statistics": "memkit.editors.statistics",
     "TargetLogprob": "memkit.lm.scoring",
     "Template": "memkit.prompts",
     "UnsupportedModel": "memkit.errors",
     "demo": "memkit.showcase",
+    "load_edit": "memkit.editors.artefact",
 }
 _ROOMS = ("benchmarks", "metrics", "protocols", "world")
 
 __all__ = [
+    "AlphaEdit",
     "Always",
     "Answer",
     "BM25",
@@ -79,10 +112,18 @@ __all__ = [
     "Decision",
     "Definitions",
     "Dense",
+    "EDITORS",
+    "Edit",
+    "EditRejected",
+    "EditReport",
     "Fact",
+    "FactReport",
+    "FingerprintMismatch",
+    "Guards",
     "Hit",
     "IndexMismatch",
     "LM",
+    "MEMIT",
     "MemkitError",
     "MissingDependency",
     "NotTrained",
@@ -94,12 +135,15 @@ __all__ = [
     "Prompt",
     "QA",
     "Question",
+    "ROME",
     "Random",
+    "Statistics",
     "TargetLogprob",
     "Template",
     "UnsupportedModel",
     "benchmarks",
     "demo",
+    "load_edit",
     "metrics",
     "protocols",
     "world",

@@ -4,6 +4,8 @@
     ├── BadInput            a value that the caller gave is not allowed
     ├── UnsupportedModel    no layout knows this architecture, or it cannot do what was asked
     ├── NotTrained          used before `fit` or `train`
+    ├── EditRejected        a guard found an edit harmful; it was taken back
+    ├── FingerprintMismatch an edit or statistics on disk belong to another model
     ├── IndexMismatch       an index on disk is truncated, foreign, or of another corpus or encoder
     └── MissingDependency   an optional package or runtime is absent
 
@@ -15,6 +17,8 @@ from __future__ import annotations
 
 __all__ = [
     "BadInput",
+    "EditRejected",
+    "FingerprintMismatch",
     "IndexMismatch",
     "MemkitError",
     "MissingDependency",
@@ -37,6 +41,17 @@ class UnsupportedModel(MemkitError):
 
 class NotTrained(MemkitError):
     """Used before `fit` or `train`; the message says which to call."""
+
+
+class EditRejected(MemkitError):
+    """A guard found an edit harmful: the message names the figure and its bound.
+
+    The model is as it was before the edit.
+    """
+
+
+class FingerprintMismatch(MemkitError):
+    """An edit or statistics on disk belong to another model; the message has both fingerprints."""
 
 
 class IndexMismatch(MemkitError):

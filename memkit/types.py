@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from memkit.errors import BadInput
 
-__all__ = ["Answer", "Decision", "Fact", "Hit", "Passage", "Prompt", "Question", "Source"]
+__all__ = [
+    "Answer",
+    "Decision",
+    "EditReport",
+    "Fact",
+    "FactReport",
+    "Hit",
+    "Passage",
+    "Prompt",
+    "Question",
+    "Source",
+]
 
 Source = Literal["weights", "retrieval"]
 
@@ -66,6 +78,57 @@ class Fact:
     def text(self) -> str:
         """The prompt with the subject in place."""
         return self.prompt.replace("{}", self.subject)
+
+
+@dataclass(frozen=True, slots=True)
+class FactReport:
+    """How an edit changed the model's view of one fact, by teacher forcing on its own prompt.
+
+    `before` and `after` are log p(target | prompt) in nats; `known` and `learnt` say whether each
+    target token was the model's first choice then. `details` are the method's own figures.
+    """
+
+    fact: Fact
+    before: float
+    after: float
+    known: bool
+    learnt: bool
+    details: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EditReport:
+    """What an edit did, for all its facts in the order in which they were given.
+
+    `editor` is the editor's representation, with what was chosen filled in; `chosen` says why.
+    `parameters` are the names of the tensors that were changed, `warnings` what the guards found
+    and were told to let pass. `seconds` of wall time and `stored_bytes` (of what `save` writes of
+    tensors) are sums over all steps, `peak_bytes` is the most memory that a step took beyond what
+    was in use before it.
+    """
+
+    editor: str
+    facts: tuple[FactReport, ...] = ()
+    chosen: Mapping[str, str] = field(default_factory=dict)
+    parameters: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    peak_bytes: int = 0
+    stored_bytes: int = 0
+
+    def __str__(self) -> str:
+        """One line a fact, then what was chosen, what it cost, and the warnings."""
+        lines = [f"{self.editor}: {len(self.facts)} facts in {self.seconds:.2f} s"]
+        for row in self.facts:
+            known = ", known before" if row.known else ""
+            lines.append(
+                f"  {row.fact.text} -> {row.fact.target}: p {math.exp(row.before):.3g} -> "
+                f"{math.exp(row.after):.3g}{known}{'' if row.learnt else ', not learnt'}"
+            )
+        lines += [f"  {name}: {why}" for name, why in self.chosen.items()]
+        lines.append(f"  changed {', '.join(self.parameters)}; {self.stored_bytes:,} bytes to keep")
+        lines += [f"  warning: {warning}" for warning in self.warnings]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,202 @@
+"""An edit on disk: a folder of one JSON card and one safetensors file, tied to its base model.
+
+The card has the facts, the editor's representation, versions, the report with what was measured at
+edit time, and the base model's fingerprint: a hash of the config and of each touched tensor as it
+was before the edit. Low-rank steps are kept as their factors, [d_out, r] and [d_in, r]; of dense
+steps the newest weights are kept, and the edit has one step then.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from memkit.editors.base import Change, Dense, Edit, Editor, LowRank, Step
+from memkit.errors import BadInput, FingerprintMismatch
+from memkit.files import building, sha256
+from memkit.lm.fingerprint import config_hash, tensor_hash
+from memkit.types import EditReport, Fact, FactReport
+
+if TYPE_CHECKING:
+    from memkit.lm.model import LM
+
+__all__ = ["SavedEdit", "load_edit", "save"]
+
+FORMAT = 1  # of the folder; another one is refused
+CARD, TENSORS = "edit.json", "edit.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedEdit:
+    """An edit that was read from disk; `apply` makes it live on its base model.
+
+    `editor` and `facts` are those of the edit, `report` what was measured when it was made,
+    `fingerprint` the hashes of the base model's config and of each touched tensor.
+    """
+
+    editor: Editor
+    facts: tuple[Fact, ...]
+    report: EditReport
+    fingerprint: Mapping[str, str]
+    versions: Mapping[str, str]
+    steps: tuple[Step, ...]
+    turned: Mapping[str, bool]
+
+    def apply(self, lm: LM) -> Edit:
+        """Write the saved changes into the model; nothing is computed anew.
+
+        Raises `FingerprintMismatch` if config or tensors are not those of the base model, with both
+        hashes; nothing is written then.
+        """
+        own = {"config": config_hash(lm.model)}
+        present = dict(lm.model.named_parameters())
+        for name in self.turned:
+            own[name] = tensor_hash(present[name]) if name in present else "absent"
+        for name, wanted in self.fingerprint.items():
+            if own[name] != wanted:
+                raise FingerprintMismatch(
+                    f"the edit was made on a model whose {name} has fingerprint {wanted}, and this "
+                    f"{type(lm.model).__name__} has {own[name]}; allowed: the same base model, "
+                    "without other live edits of these tensors. Load that model, or write the "
+                    "facts anew."
+                )
+        edit = Edit(self.editor, lm)
+        edit.adopt(self.steps, self.turned)
+        return edit
+
+
+def save(edit: Edit, folder: str | os.PathLike[str], *, replace: bool = False) -> None:
+    """Write a live edit; see `Edit.save`."""
+    from memkit import __version__
+
+    steps = _merged(edit.steps)
+    tensors: dict[str, Tensor] = {}
+    for number, step in enumerate(steps):
+        for name, row in step.changes.items():
+            for place, change in enumerate(row):
+                for part in dataclasses.fields(change):
+                    tensor = getattr(change, part.name)
+                    tensors[f"{number}/{name}/{place}/{part.name}"] = tensor
+        tensors |= {f"{number}/state/{name}": tensor for name, tensor in step.state.items()}
+    fingerprint = {"config": config_hash(edit.lm.model)}
+    fingerprint |= {name: tensor_hash(touched.saved) for name, touched in edit.touched.items()}
+    with building(folder, replace=replace) as temporary:
+        contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        save_file(contiguous, temporary / TENSORS)
+        card = {
+            "format": FORMAT,
+            "editor": repr(edit.editor),
+            "fingerprint": fingerprint,
+            "turned": {name: touched.turned for name, touched in edit.touched.items()},
+            "versions": {
+                "memkit": __version__,
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+            },
+            "sha256": sha256(temporary / TENSORS),
+            "steps": [dataclasses.asdict(step.report) for step in steps],
+        }
+        text = json.dumps(card, ensure_ascii=False, indent=1)
+        (temporary / CARD).write_text(text + "\n", encoding="utf-8")
+
+
+def load_edit(folder: str | os.PathLike[str]) -> SavedEdit:
+    """Read an edit that `Edit.save` wrote; `.apply(lm)` makes it live.
+
+    Raises `BadInput` if the folder is not one, is damaged, or of another format.
+    """
+    from memkit.editors.rebuilding import rebuilt
+
+    place = Path(folder)
+    try:
+        card = json.loads((place / CARD).read_text(encoding="utf-8"))
+        if card["format"] != FORMAT:
+            raise ValueError(f"format {card['format']!r}, and memkit reads {FORMAT}")
+        found = sha256(place / TENSORS)
+        if found != card["sha256"]:
+            raise ValueError(f"{TENSORS} has SHA-256 {found}, and its card says {card['sha256']}")
+        tensors = load_file(place / TENSORS)
+        reports = [_report(row) for row in card["steps"]]
+        steps = tuple(_step(tensors, number, report) for number, report in enumerate(reports))
+        return SavedEdit(
+            editor=rebuilt(card["editor"]),
+            facts=tuple(fact for step in steps for fact in step.facts),
+            report=reports[-1] if len(reports) == 1 else _sum(reports),
+            fingerprint=card["fingerprint"],
+            versions=card["versions"],
+            steps=steps,
+            turned=card["turned"],
+        )
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"{str(place)!r} cannot be read as an edit ({type(error).__name__}: {error}); allowed: "
+            "a folder that Edit.save wrote. Check the path, or save the edit again."
+        ) from error
+
+
+def _sum(reports: Sequence[EditReport]) -> EditReport:
+    from memkit.editors.base import joined
+
+    return joined(reports[-1].editor, reports)
+
+
+def _merged(steps: Sequence[Step]) -> Sequence[Step]:
+    """The steps as they are if all are low-rank, else one step with the newest of everything."""
+    changes = [change for step in steps for row in step.changes.values() for change in row]
+    if len(steps) == 1 or all(isinstance(change, LowRank) for change in changes):
+        return steps
+    newest: dict[str, list[Change]] = {}
+    for step in steps:
+        for name, row in step.changes.items():
+            for change in row:
+                kept = [] if isinstance(change, Dense) else newest.get(name, [])
+                newest[name] = [*kept, change]
+    facts = tuple(fact for step in steps for fact in step.facts)
+    report = _sum([step.report for step in steps])
+    return [Step(facts, {name: tuple(row) for name, row in newest.items()}, {}, report)]
+
+
+def _step(tensors: Mapping[str, Tensor], number: int, report: EditReport) -> Step:
+    """One step from its tensors, whose names are number/parameter/place/part."""
+    parts: dict[str, dict[str, dict[str, Tensor]]] = {}
+    state: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        owner, name, *rest = key.split("/")
+        if owner != str(number):
+            continue
+        if name == "state":
+            state["/".join(rest)] = tensor
+        else:
+            parts.setdefault(name, {}).setdefault(rest[0], {})[rest[1]] = tensor
+    changes = {
+        name: tuple(_change(row[place]) for place in sorted(row, key=int))
+        for name, row in parts.items()
+    }
+    return Step(tuple(row.fact for row in report.facts), changes, state, report)
+
+
+def _change(parts: Mapping[str, Tensor]) -> Change:
+    return Dense(**parts) if "after" in parts else LowRank(**parts)
+
+
+def _report(values: Mapping[str, Any]) -> EditReport:
+    """A report from its plain values."""
+    rows = tuple(FactReport(**{**row, "fact": _fact(row["fact"])}) for row in values["facts"])
+    lists = {name: tuple(values[name]) for name in ("parameters", "warnings")}
+    return EditReport(**{**values, **lists, "facts": rows})
+
+
+def _fact(values: Mapping[str, Any]) -> Fact:
+    pairs = {name: tuple(map(tuple, values[name])) for name in ("locality", "portability")}
+    return Fact(**{**values, **pairs, "paraphrases": tuple(values["paraphrases"])})
