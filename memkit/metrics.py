@@ -24,12 +24,18 @@ from memkit.errors import BadInput
 
 __all__ = [
     "Difference",
+    "bootstrap_means",
     "contains",
     "exact_match",
+    "generation_entropy",
+    "harmonic_mean",
+    "ngram_entropy",
     "normalise",
     "oracle_gap_closed",
     "paired_bootstrap",
     "popqa_substring",
+    "same_answer",
+    "tfidf_cosines",
     "token_f1",
     "wilson_interval",
 ]
@@ -37,6 +43,8 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 ARTICLES = re.compile(r"\b(a|an|the)\b")
+TOKENS = re.compile(r"\w+|[^\w\s]")  # a run of letters and digits, or one sign
+TERMS = re.compile(r"\b\w\w+\b")  # scikit-learn's: words of at least two letters
 Z = 1.959963984540054  # the normal quantile of a two-sided interval of 95 %
 BLOCK = 2_000_000  # multinomial counts that are held in memory at once
 
@@ -87,6 +95,65 @@ def token_f1(prediction: str, answers: Sequence[str]) -> float:
         return 2 * shared / (predicted.total() + gold.total()) if shared else 0.0
 
     return max((f1(Counter(normalise(answer).split())) for answer in answers), default=0.0)
+
+
+def same_answer(a: str, b: str) -> float:
+    """1 if two predictions are equal once normalised, else 0.
+
+    Where nothing is left of either ("" and "?"), they have to be equal as they are.
+    """
+    return float(normalise(a) == normalise(b) and (normalise(a) != "" or a.strip() == b.strip()))
+
+
+def ngram_entropy(tokens: Sequence[str], n: int) -> float:
+    """Entropy (bits) of the n-grams of a text, -sum f log2 f over their relative frequencies f.
+
+    0 where there is at most one kind of n-gram: for a text that repeats itself, or is too short.
+    """
+    counts = Counter(zip(*(tokens[i:] for i in range(n)), strict=False))
+    shares = [count / counts.total() for count in counts.values()]
+    return math.fsum(-share * math.log2(share) for share in shares)
+
+
+def generation_entropy(text: str) -> float:
+    """GE, how varied a generated text is: the mean of 2/3 H2 and 4/3 H3, H_n as `ngram_entropy`.
+
+    Source: Zhang et al., NeurIPS 2018, weighted as in Meng et al., NeurIPS 2022 (ROME), who print
+    100 times as much. Departure: tokens are runs of letters and digits and single other signs,
+    not those of nltk. It grows with length: compare texts of equal length.
+    """
+    tokens = TOKENS.findall(text)
+    return (2 / 3 * ngram_entropy(tokens, 2) + 4 / 3 * ngram_entropy(tokens, 3)) / 2
+
+
+def tfidf_cosines(
+    texts: Sequence[str], references: Sequence[str], corpus: Sequence[str]
+) -> list[float]:
+    """Cosine of each text with its reference, as vectors of tf-idf over the terms of a corpus.
+
+        tf(t, d) (1 + ln((1 + N)/(1 + df(t))))
+
+    tf counts a term in a text, df the texts of the corpus that have it, of N; terms are words of
+    at least two letters, lower-cased. 0 where a text has no term of the corpus. With one reference
+    text for each generated one it is RS, the consistency of Meng et al., NeurIPS 2022 (ROME).
+    Source: the defaults of scikit-learn's `TfidfVectorizer`.
+    """
+    df = Counter(term for text in corpus for term in set(_terms(text)))
+    idf = {term: 1 + math.log((1 + len(corpus)) / (1 + count)) for term, count in df.items()}
+
+    def vector(text: str) -> dict[str, float]:
+        counts = Counter(_terms(text))
+        return {term: count * idf[term] for term, count in counts.items() if term in idf}
+
+    return [_cosine(vector(a), vector(b)) for a, b in zip(texts, references, strict=True)]
+
+
+def harmonic_mean(values: npt.ArrayLike) -> Floats:
+    """k / (1/x1 + ... + 1/xk) along the last axis, of numbers of at least 0; 0 where one is 0."""
+    array = np.asarray(values, dtype=float)
+    with np.errstate(divide="ignore"):
+        mean: Floats = array.shape[-1] / (1 / array).sum(axis=-1)
+    return mean
 
 
 def oracle_gap_closed(accuracy: float, never: float, always: float, oracle: float) -> float | None:
@@ -176,6 +243,38 @@ def paired_bootstrap(
     rarer = min((drawn_means <= 0).sum(), (drawn_means >= 0).sum())
     p = min(1.0, 2 * (1 + int(rarer)) / (1 + resamples))
     return Difference(float(sums.sum() / sizes.sum()), float(low), float(high), p)
+
+
+def bootstrap_means(rows: Floats, *, resamples: int = 1000, seed: int = 0) -> Floats:
+    """Means of the columns of `rows` [cases, k], over cases drawn with replacement: [resamples, k].
+
+    NaN marks a case that has no value in a column; a mean is over those that have one, and NaN in
+    a resample without any. All columns see the same resamples, so that whatever is computed of
+    several means has its interval from their quantiles. Source: Efron & Tibshirani 1993, chapter 6.
+
+    Raises `BadInput` without cases.
+    """
+    if len(rows) == 0:
+        raise BadInput("there are no cases; allowed: at least one. Score something first.")
+    rng = np.random.default_rng(seed)
+    there = ~np.isnan(rows)
+    filled, step = np.where(there, rows, 0.0), max(1, BLOCK // len(rows))
+    means = []
+    for start in range(0, resamples, step):
+        share = np.full(len(rows), 1 / len(rows))
+        drawn = rng.multinomial(len(rows), share, size=min(step, resamples - start)).astype(float)
+        with np.errstate(invalid="ignore"):
+            means.append((drawn @ filled) / (drawn @ there))
+    return np.concatenate(means)
+
+
+def _terms(text: str) -> list[str]:
+    return TERMS.findall(text.lower())
+
+
+def _cosine(a: dict[str, float], b: dict[str, float]) -> float:
+    norms = math.hypot(*a.values()) * math.hypot(*b.values())
+    return math.fsum(a[term] * b.get(term, 0.0) for term in a) / norms if norms else 0.0
 
 
 def _by_group(

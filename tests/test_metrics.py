@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,12 +14,18 @@ from scipy import stats
 
 from memkit.errors import BadInput
 from memkit.metrics import (
+    bootstrap_means,
     contains,
     exact_match,
+    generation_entropy,
+    harmonic_mean,
+    ngram_entropy,
     normalise,
     oracle_gap_closed,
     paired_bootstrap,
     popqa_substring,
+    same_answer,
+    tfidf_cosines,
     token_f1,
     wilson_interval,
 )
@@ -62,6 +72,67 @@ def test_rules_are_nested(prediction, answer):
     exact, contained = exact_match(prediction, [answer]), contains(prediction, [answer])
     assert exact <= contained
     assert exact <= token_f1(prediction, [answer]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("the city of Paris", "City of Paris.", 1),
+        ("Paris", "Lyon", 0),
+        ("", " ", 1),
+        ("?", "?", 1),
+        ("?", "!", 0),  # nothing is left of either, so they count as they are
+        ("", "?", 0),
+    ],
+)
+def test_same_answer(a, b, same):
+    assert same_answer(a, b) == same_answer(b, a) == same
+
+
+def test_entropy_by_hand():
+    # bigrams ab ba ab bc: 1/2, 1/4, 1/4; trigrams aba bab abc: 1/3 each
+    tokens = list("ababc")
+    assert ngram_entropy(tokens, 2) == pytest.approx(1.5)
+    assert ngram_entropy(tokens, 3) == pytest.approx(math.log2(3))
+    expected = (2 / 3 * 1.5 + 4 / 3 * math.log2(3)) / 2
+    assert generation_entropy("a b a b c") == pytest.approx(expected)
+    # a sign is a token of its own, so that "a." has two
+    assert generation_entropy("a b a b .") == pytest.approx(expected)
+    for repeated in ("", "one", "no no no no"):
+        assert generation_entropy(repeated) == 0
+
+
+def test_entropy_of_a_text_equals_scipys():
+    words = "to be or not to be that is the question to be asked is to be".split()
+    found = []
+    for n in (2, 3):
+        counts = Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
+        found.append(stats.entropy(list(counts.values()), base=2))
+        assert ngram_entropy(words, n) == pytest.approx(found[-1])
+    # ROME's code: the mean of the entropies times their weights
+    expected = np.mean(np.array(found) * [2 / 3, 4 / 3])
+    assert generation_entropy(" ".join(words)) == pytest.approx(expected)
+
+
+def test_tfidf_equals_scikit_learns():
+    text = pytest.importorskip("sklearn.feature_extraction.text")
+    corpus = ["Rome is the capital of Italy.", "The capital of Peru is Lima", "Llamas eat grass"]
+    texts = ["Is Lima in Peru? I say Lima.", "a b c", "nothing known here", "The capital, Rome!"]
+    references = [corpus[1], corpus[0], corpus[2], corpus[2]]
+    vectors = text.TfidfVectorizer().fit(corpus)
+    a, b = (vectors.transform(some).toarray() for some in (texts, references))
+    expected = (a * b).sum(axis=1)
+    assert expected[0] > 0.5
+    assert tfidf_cosines(texts, references, corpus) == pytest.approx(expected)
+    assert tfidf_cosines(corpus, corpus, corpus) == pytest.approx([1, 1, 1])
+    assert tfidf_cosines(["x"], [""], []) == [0]
+
+
+def test_harmonic_mean_is_that_of_the_standard_library():
+    assert harmonic_mean([1.0, 0.964, 0.754]) == pytest.approx(
+        statistics.harmonic_mean([1.0, 0.964, 0.754])
+    )
+    assert harmonic_mean([[0.5, 1.0], [0.0, 1.0]]) == pytest.approx([2 / 3, 0])
 
 
 def test_gap_closed():
@@ -136,9 +207,36 @@ def test_bootstrap_p_value():
     assert paired_bootstrap(a, b, seed=1) == paired_bootstrap(a, b, seed=1)
 
 
+def test_bootstrap_means_equal_a_plain_loop():
+    rng = np.random.default_rng(4)
+    rows = np.column_stack([rng.binomial(1, 0.3, 200), rng.normal(0, 1, 200)]).astype(float)
+    rows[::2, 1] = np.nan  # every second case has no value there
+    ours = bootstrap_means(rows, resamples=4000)
+    loop = np.array([np.nanmean(rows[rng.integers(0, 200, 200)], axis=0) for _ in range(4000)])
+    assert ours.shape == (4000, 2)
+    quantiles = [0.025, 0.5, 0.975]
+    assert np.quantile(ours, quantiles, axis=0) == pytest.approx(
+        np.quantile(loop, quantiles, axis=0), abs=0.02
+    )
+    assert (bootstrap_means(rows, seed=1) == bootstrap_means(rows, seed=1)).all()
+    # one resample serves all columns
+    twice = bootstrap_means(rows[:, [0, 0]])
+    assert (twice[:, 0] == twice[:, 1]).all()
+    assert twice[:, 0].std() > 0
+
+
+def test_bootstrap_means_of_a_rare_value():
+    rows = np.array([[1.0]] + [[np.nan]] * 9)
+    drawn = bootstrap_means(rows, resamples=500)
+    assert np.isnan(drawn).mean() == pytest.approx(0.9**10, abs=0.06)
+    assert (drawn[~np.isnan(drawn)] == 1).all()
+
+
 def test_bad_input_names_the_value():
     with pytest.raises(BadInput, match="no values"):
         wilson_interval([])
+    with pytest.raises(BadInput, match="no cases"):
+        bootstrap_means(np.empty((0, 2)))
     with pytest.raises(BadInput, match=r"1\.5.*\[0, 1\]"):
         wilson_interval([0.5, 1.5])
     with pytest.raises(BadInput, match="nan"):
