@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from memkit.editors.alphaedit import AlphaEdit
     from memkit.editors.artefact import load_edit
     from memkit.editors.base import Edit
+    from memkit.editors.finetune import FineTune
+    from memkit.editors.finetune_constrained import FineTuneConstrained
+    from memkit.editors.finetune_ewc import FineTuneEWC
+    from memkit.editors.finetune_localized import FineTuneLocalized
+    from memkit.editors.finetune_retrain import FineTuneRetrain
     from memkit.editors.guards import Guards
     from memkit.editors.memit import MEMIT
     from memkit.editors.rome import ROME
@@ -73,6 +78,11 @@ _HOME = {
     "EditReport": "memkit.types",
     "Fact": "memkit.types",
     "FactReport": "memkit.types",
+    "FineTune": "memkit.editors.finetune",
+    "FineTuneConstrained": "memkit.editors.finetune_constrained",
+    "FineTuneEWC": "memkit.editors.finetune_ewc",
+    "FineTuneLocalized": "memkit.editors.finetune_localized",
+    "FineTuneRetrain": "memkit.editors.finetune_retrain",
     "FingerprintMismatch": "memkit.errors",
     "Guards": "memkit.editors.guards",
     "Hit": "memkit.types",
@@ -118,6 +128,11 @@ __all__ = [
     "EditReport",
     "Fact",
     "FactReport",
+    "FineTune",
+    "FineTuneConstrained",
+    "FineTuneEWC",
+    "FineTuneLocalized",
+    "FineTuneRetrain",
     "FingerprintMismatch",
     "Guards",
     "Hit",

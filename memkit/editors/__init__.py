@@ -6,6 +6,11 @@ from collections.abc import Mapping
 
 from memkit.editors.alphaedit import AlphaEdit
 from memkit.editors.base import Editor
+from memkit.editors.finetune import FineTune
+from memkit.editors.finetune_constrained import FineTuneConstrained
+from memkit.editors.finetune_ewc import FineTuneEWC
+from memkit.editors.finetune_localized import FineTuneLocalized
+from memkit.editors.finetune_retrain import FineTuneRetrain
 from memkit.editors.memit import MEMIT
 from memkit.editors.rome import ROME
 
@@ -13,6 +18,11 @@ __all__ = ["EDITORS"]
 
 EDITORS: Mapping[str, type[Editor]] = {
     "alphaedit": AlphaEdit,
+    "ft": FineTune,
+    "ft-constrained": FineTuneConstrained,
+    "ft-ewc": FineTuneEWC,
+    "ft-localized": FineTuneLocalized,
+    "ft-retrain": FineTuneRetrain,
     "memit": MEMIT,
     "rome": ROME,
 }
