@@ -1,7 +1,7 @@
 """The generator: invented people, cities, countries and companies, byte for byte equal for a seed.
 
-Popularity ("page views") follows Zipf's law in the form of Mandelbrot over all known entities. A
-share of the most popular people and cities has an obscure namesake, whose passage looks right to a
+Popularity ("page views") follows Zipf's law in the form of Mandelbrot over all known entities. Each
+of the most popular entities of a kind has an obscure namesake, whose passage looks right to a
 retriever: questions about the popular one are where retrieval errs. New entities, at the end, have
 passages and definitions, but popularity 0: no training text mentions them.
 """
@@ -21,9 +21,8 @@ from memkit.world.schema import FILLERS, INDUSTRIES, KINDS, OCCUPATIONS, RELATIO
 __all__ = ["Sizes", "generate"]
 
 TOP_VIEWS = 1_000_000  # page views of the most popular entity
-ZIPF_EXPONENT, ZIPF_SHIFT = 2.0, 20  # views fall with (rank + shift) ** -exponent
-NAMESAKES = 0.4  # share of the popular people and cities that have an obscure namesake
-POPULAR = 0.2  # these are the most popular fifth
+ZIPF_EXPONENT, ZIPF_SHIFT = 1.6, 5  # views fall with (rank + shift) ** -exponent
+POPULAR = 0.2  # the most popular fifth of each kind have an obscure namesake
 WORDS = (40, 80)  # length of a passage
 
 
@@ -125,13 +124,12 @@ def _give_views(rng: random.Random, known: list[Entity]) -> None:
 
 
 def _give_namesakes(rng: random.Random, known: list[Entity]) -> None:
-    """Rename obscure people and cities after popular ones; their titles tell them apart."""
-    for kind in ("person", "city"):
+    """Rename obscure entities after popular ones of their kind; their titles tell them apart."""
+    for kind in KINDS:
         order = sorted((e for e in known if e.kind == kind), key=lambda e: (-e.views, e.id))
         popular = order[: round(len(order) * POPULAR)]
         obscure = order[len(order) // 2 :]
-        chosen = rng.sample(popular, round(len(popular) * NAMESAKES))
-        for famous, other in zip(chosen, rng.sample(obscure, len(chosen)), strict=True):
+        for famous, other in zip(popular, rng.sample(obscure, len(popular)), strict=True):
             other.name = famous.name
             other.title = f"{famous.name} ({other.id})"
 

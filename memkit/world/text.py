@@ -14,7 +14,7 @@ from memkit.types import Fact
 __all__ = ["Statements", "trained_facts"]
 
 AS_QUESTION = 0.4  # share of statements in question form
-CEILING = 60 / 1124  # subjects more popular than this share of all are stated no more often
+CEILING = 0.12  # subjects more popular than this share of all are stated no more often
 
 
 def trained_facts(benchmark: Benchmark) -> list[Fact]:

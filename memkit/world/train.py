@@ -38,8 +38,8 @@ class Recipe:
     heads: int = 6
     window: int = 320  # tokens
     vocabulary: int = 2_000  # pieces of the byte-pair encoding
-    steps: int = 3_000
-    statement_rows: int = 10  # rows of running text in a step
+    steps: int = 4_000
+    statement_rows: int = 16  # rows of running text in a step
     row_statements: int = 5  # statements in such a row
     exercises: int = 12  # reading exercises in a step
     remembering: float = 0.08  # share of exercises about another subject's passage
