@@ -8,26 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from memkit.cli import main
-
 CORPUS = [
     {"id": "a", "text": "Lima is the capital of Peru.", "title": "Lima"},
     {"id": "b", "text": "Samuel Butler wrote Erewhon."},
 ]
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Run the command line in an empty folder: exit status, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return ended.value.code, out, err
-
-    return call
 
 
 @pytest.fixture

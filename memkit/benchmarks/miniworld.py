@@ -14,14 +14,13 @@ Questions and facts whose id begins with "new-" are about entities that no train
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import memkit
 from memkit.benchmarks.base import Benchmark
+from memkit.benchmarks.values import read_rows, read_values
 from memkit.errors import BadInput
 from memkit.types import Fact, Passage, Question
 
@@ -71,8 +70,8 @@ def load(
             f"{str(folder)!r} is not a folder; allowed: a world that memkit made. Check the path, "
             "or make one: `memkit world generate FOLDER`."
         )
-    questions = _in_split(_values(folder / "questions.jsonl", Question), split)[:limit]
-    facts = _in_split(_values(folder / "facts.jsonl", Fact), split)
+    questions = _in_split(read_values(folder / "questions.jsonl", Question), split)[:limit]
+    facts = _in_split(read_values(folder / "facts.jsonl", Fact), split)
     if limit is not None:
         wanted = {question.id for question in questions}
         facts = [fact for fact in facts if fact.id in wanted]
@@ -80,7 +79,7 @@ def load(
         name=folder.name if path is not None else "miniworld",
         questions=tuple(questions),
         facts=tuple(facts),
-        passages=tuple(_values(folder / "passages.jsonl", Passage)),
+        passages=tuple(read_values(folder / "passages.jsonl", Passage)),
         definitions=_definitions(folder / "definitions.jsonl"),
     )
 
@@ -92,23 +91,9 @@ def _in_split(values: list[T], split: str | None) -> list[T]:
     return [value for value in values if str(value.id).startswith(NEW) == (split == "new")]
 
 
-def _values(path: Path, kind: type[T]) -> list[T]:
-    """The rows of a file as facts, questions or passages."""
-    made = []
-    for where, row in _rows(path):
-        try:
-            made.append(kind(**{name: _frozen(value) for name, value in row.items()}))
-        except (TypeError, BadInput) as error:
-            raise BadInput(
-                f"{where} is no {kind.__name__} ({error}); allowed: a row with its fields. "
-                "Correct the row, or make the world anew."
-            ) from error
-    return made
-
-
 def _definitions(path: Path) -> dict[str, str]:
     made: dict[str, str] = {}
-    for where, row in _rows(path):
+    for where, row in read_rows(path):
         if not all(isinstance(row.get(name), str) for name in ("subject", "definition")):
             raise BadInput(
                 f"{where} is {row!r}; allowed: a row with subject and definition. Correct it, or "
@@ -116,31 +101,3 @@ def _definitions(path: Path) -> dict[str, str]:
             )
         made[row["subject"]] = row["definition"]
     return made
-
-
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Where each row stands, in words, and the row."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"{str(path)!r} cannot be read ({error}); allowed: a folder with questions.jsonl, "
-            "facts.jsonl, passages.jsonl and definitions.jsonl. Check the path, or make the world "
-            "anew."
-        ) from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{str(path)!r}, row {number},"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise BadInput(f"{where} is no JSON ({error}). Correct it.") from error
-        if not isinstance(row, dict):
-            raise BadInput(f"{where} is {line[:80]!r}; allowed: a JSON object. Correct it.")
-        yield where, row
-
-
-def _frozen(value: Any) -> Any:
-    """JSON's lists as tuples, all the way down."""
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
