@@ -68,7 +68,7 @@ def generate(seed: int = 0, sizes: Sizes | None = None) -> Benchmark:
     rng = random.Random(seed)
     sizes = sizes or Sizes()
     entities = _populate(rng, sizes)
-    by_name = {entity.name: entity for entity in reversed(entities)}
+    by_name = {entity.name: entity for entity in entities if entity.title == entity.name}
     facts, questions, passages = [], [], []
     definitions: dict[str, str] = {}
     for entity in entities:
