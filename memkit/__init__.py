@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from memkit.editors.finetune_localized import FineTuneLocalized
     from memkit.editors.finetune_retrain import FineTuneRetrain
     from memkit.editors.guards import Guards
+    from memkit.editors.locating import Traced, locate
     from memkit.editors.memit import MEMIT
     from memkit.editors.rome import ROME
     from memkit.editors.statistics import Statistics
@@ -105,9 +106,11 @@ _HOME = {
     "Statistics": "memkit.editors.statistics",
     "TargetLogprob": "memkit.lm.scoring",
     "Template": "memkit.prompts",
+    "Traced": "memkit.editors.locating",
     "UnsupportedModel": "memkit.errors",
     "demo": "memkit.showcase",
     "load_edit": "memkit.editors.artefact",
+    "locate": "memkit.editors.locating",
 }
 _ROOMS = ("benchmarks", "metrics", "protocols", "world")
 
@@ -155,10 +158,12 @@ __all__ = [
     "Statistics",
     "TargetLogprob",
     "Template",
+    "Traced",
     "UnsupportedModel",
     "benchmarks",
     "demo",
     "load_edit",
+    "locate",
     "metrics",
     "protocols",
     "world",

@@ -129,16 +129,20 @@ def load_edit(folder: str | os.PathLike[str]) -> SavedEdit:
         tensors = load_file(place / TENSORS)
         reports = [_report(row) for row in card["steps"]]
         steps = tuple(_step(tensors, number, report) for number, report in enumerate(reports))
+        fingerprint, turned = dict(card["fingerprint"]), dict(card["turned"])
+        changed = {name for step in steps for name in step.changes}
+        if not changed or not changed <= set(turned) or set(fingerprint) != {"config", *turned}:
+            raise ValueError(f"{CARD} and {TENSORS} do not belong together")
         return SavedEdit(
             editor=rebuilt(card["editor"]),
             facts=tuple(fact for step in steps for fact in step.facts),
             report=reports[-1] if len(reports) == 1 else _sum(reports),
-            fingerprint=card["fingerprint"],
-            versions=card["versions"],
+            fingerprint=fingerprint,
+            versions=dict(card["versions"]),
             steps=steps,
-            turned=card["turned"],
+            turned=turned,
         )
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
         raise BadInput(
             f"{str(place)!r} cannot be read as an edit ({type(error).__name__}: {error}); allowed: "
             "a folder that Edit.save wrote. Check the path, or save the edit again."

@@ -255,11 +255,11 @@ class Edit:
         """
         self._check_newest("added to")
         facts = check_facts(self.lm, facts)
-        first = not self.steps
+        past, live = list(self.steps), self in self.lm.edits
         draft = Draft(self, facts)
         try:
             with _untouched_state(self.lm, self.editor.seed), measured(self.lm.device) as cost:
-                if first:
+                if not past:
                     self.editor, chosen = self.editor.fitted(self.lm, facts)
                     self.memo.setdefault("chosen", chosen)
                 if "perplexity" not in self.memo:
@@ -274,14 +274,18 @@ class Edit:
                     f"{'; '.join(step.report.warnings)}. The edit was taken back. Change the "
                     "editor's parameters or its guards, or pass on_guard='warn' to keep such edits."
                 )
+            with uninterrupted():
+                self.steps.append(replace(step, report=_with_cost(step.report, cost)))
+                self._forget()
+                if self not in self.lm.edits:
+                    self.lm.edits.append(self)
         except BaseException:
             with uninterrupted():
+                self.steps = past
                 self._restore()
+                if not live and self in self.lm.edits:
+                    self.lm.edits.remove(self)
             raise
-        self.steps.append(replace(step, report=_with_cost(step.report, cost)))
-        self._forget()
-        if self not in self.lm.edits:
-            self.lm.edits.append(self)
         return self
 
     def undo(self, n: int = 1) -> Self:
@@ -333,19 +337,20 @@ class Edit:
         """
         self._check_newest("paused")
         now = {name: t.parameter.detach().clone() for name, t in self.touched.items()}
-        with uninterrupted():
-            for tensor in self.touched.values():
-                tensor.restore()
-            self.lm.edits.remove(self)
-            self.lm.paused.append(self)
         try:
+            with uninterrupted():
+                for tensor in self.touched.values():
+                    tensor.restore()
+                self.lm.edits.remove(self)
+                self.lm.paused.append(self)
             yield self
         finally:
             with uninterrupted(), torch.no_grad():
                 for name, tensor in self.touched.items():
                     tensor.parameter.copy_(now[name])
-                self.lm.paused.remove(self)
-                self.lm.edits.append(self)
+                if self in self.lm.paused:
+                    self.lm.paused.remove(self)
+                    self.lm.edits.append(self)
 
     def save(self, folder: str | os.PathLike[str], *, replace: bool = False) -> None:
         """Write the edit as a folder of safetensors and JSON, for `memkit.load_edit`.
@@ -380,6 +385,7 @@ class Edit:
             self._print = self.lm.known_fingerprint()
         if name not in self.touched:
             self.touched[name] = Touched(parameter, turned, parameter.detach().clone())
+        self.touched[name].turned |= turned
 
     def value(self, name: str, more: Sequence[Change]) -> Tensor:
         """A touched tensor's view after all steps and `more`, not yet rounded."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from memkit.editors.guards import Guards
 from memkit.editors.tokens import target_text
+from memkit.errors import BadInput
 from memkit.types import Fact
 
 if TYPE_CHECKING:
@@ -62,25 +63,33 @@ class Swept:
     """What a sweep saw at one candidate: means over its facts, each from 0 to 1.
 
     `efficacy` is the probability of the target after the fact's prompt and paraphrases, `locality`
-    the share of other prompts whose next token stays the same.
+    the share of other prompts whose next token stays the same. `problem` says why a candidate
+    cannot be taken (its second moment is singular, say); both are 0 then.
     """
 
     candidate: int | tuple[int, ...]
-    efficacy: float
-    locality: float
+    efficacy: float = 0.0
+    locality: float = 0.0
+    problem: str = ""
 
     @property
     def score(self) -> float:
-        """Harmonic mean of the two."""
+        """Harmonic mean of the two; 0 if a model came out that gives no numbers."""
         both = self.efficacy + self.locality
-        return 2 * self.efficacy * self.locality / both if both else 0.0
+        mean = 2 * self.efficacy * self.locality / both if both else 0.0
+        return mean if math.isfinite(mean) else 0.0
 
     def __str__(self) -> str:
+        if self.problem:
+            return f"{self.candidate} (skipped: {self.problem})"
         return f"{self.candidate} (efficacy {self.efficacy:.2f}, locality {self.locality:.2f})"
 
 
 def choose(editor: E, lm: LM, facts: Sequence[Fact], method: str) -> tuple[E, dict[str, str]]:
-    """The editor with everything that is None filled in, and for each of these why."""
+    """The editor with everything that is None filled in, and for each of these why.
+
+    Raises `BadInput` if the layer is to be found by a sweep, and none can be taken.
+    """
     known = lm.layout.known(lm.model)
     general, special = PRESETS[method][""], PRESETS[method].get(known or "", {})
     values: dict[str, Any] = {}
@@ -99,7 +108,13 @@ def choose(editor: E, lm: LM, facts: Sequence[Fact], method: str) -> tuple[E, di
     editor = replace(editor, **values)  # type: ignore[type-var]
     if getattr(editor, place) is None:
         seen = sweep(editor, lm, facts[:FACTS])
-        best = max(seen, key=lambda one: one.score)  # of equals the lowest layer
+        usable = [one for one in seen if not one.problem]
+        if not usable:
+            raise BadInput(
+                f"{place} is None, and none can be taken: {'; '.join(map(str, seen))}; allowed: a "
+                f"model and statistics with which one can. Correct these, or name {place}."
+            )
+        best = max(usable, key=lambda one: one.score)  # of equals the lowest layer
         editor = replace(editor, **{place: best.candidate})  # type: ignore[type-var]
         others = "; ".join(map(str, seen))
         chosen[place] = (
@@ -112,7 +127,8 @@ def sweep(editor: Any, lm: LM, facts: Sequence[Fact]) -> list[Swept]:
     """Write each fact alone at each candidate and take it out again; the model is as before.
 
     Candidates are single layers, or for a method of several layers runs of them. Other prompts are
-    the facts' locality prompts, or where they have none the prompts of the other facts.
+    the facts' locality prompts, or where they have none the prompts of the other facts. A candidate
+    at which the method refuses to write is skipped, with the reason.
     """
     count = len(lm.layout.layers(lm.model))
     most = count if count <= CANDIDATES else math.ceil(0.75 * count)
@@ -128,7 +144,11 @@ def sweep(editor: Any, lm: LM, facts: Sequence[Fact]) -> list[Swept]:
         candidate = layer if single else tuple(range(layer - run + 1, layer + 1))
         named = {"layer" if single else "layers": candidate}
         trial = replace(editor, guards=OPEN, on_guard="warn", **named)
-        pairs = [_tried(trial, lm, fact, facts) for fact in facts]
+        try:
+            pairs = [_tried(trial, lm, fact, facts) for fact in facts]
+        except BadInput as error:  # the trial was taken back
+            seen.append(Swept(candidate, problem=str(error).partition("; allowed")[0]))
+            continue
         efficacy, locality = (sum(part) / len(pairs) for part in zip(*pairs, strict=True))
         seen.append(Swept(candidate, efficacy, locality))
     return seen

@@ -6,7 +6,6 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 __all__ = ["uninterrupted"]
 
@@ -15,16 +14,16 @@ __all__ = ["uninterrupted"]
 def uninterrupted() -> Iterator[None]:
     """Hold back SIGINT until the block is done. Outside the main thread there is nothing to hold.
 
-    The handler that was there is called afterwards, once, if the signal came.
+    If the signal came, it is raised again afterwards, once, for the handler that was there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[Any] = []
-    previous = signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    came: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
-        if came and callable(previous):
-            previous(*came[0])
+        if came:
+            signal.raise_signal(signal.SIGINT)

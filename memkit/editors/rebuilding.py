@@ -26,7 +26,7 @@ def rebuilt(text: str) -> Editor:
     known = {value.__name__: value for value in (*EDITORS.values(), Guards, Statistics)}
     try:
         editor = _value(ast.parse(text, mode="eval").body, known)
-    except (SyntaxError, ValueError, TypeError) as error:
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise BadInput(
             f"{text!r:.200} is no editor ({error}); allowed: the repr of one of "
             f"{', '.join(sorted(known))}."

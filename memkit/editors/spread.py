@@ -12,8 +12,8 @@ inverse acts on keys, since with P = [past keys, K], Y = A_0^-1 P
 
     A^-1 P = Y (I + P^T Y)^-1
 
-which is solved in float64 for as many unknowns as there are keys, and is exact for small A_0, too.
-The past keys keep what was written before: without them a sequence of batches forgets the first.
+which is solved in float64 for as many unknowns as P has directions, also for small A_0. The
+past keys keep what was written before: without them a sequence of batches forgets the first.
 """
 
 from __future__ import annotations
@@ -37,11 +37,18 @@ Inverse = Callable[[Tensor], Tensor]  # A_0^-1 P from P [d_in, n], float64
 
 
 def new_columns(inverse: Inverse, keys: Tensor, count: int) -> Tensor:
-    """(A_0 + P P^T)^-1 P for the last `count` columns of P, [d_in, count], float64."""
-    solved = inverse(keys)
-    inner = torch.eye(keys.shape[1], dtype=keys.dtype, device=keys.device) + keys.T @ solved
-    columns: Tensor = torch.linalg.solve(inner, solved, left=False)
-    return columns[:, -count:]
+    """(A_0 + P P^T)^-1 P for the last `count` columns of P, [d_in, count], float64.
+
+    P is taken apart into its singular vectors first: where A_0 is small, keys that depend on each
+    other (one subject twice, or more keys than d_in) would cost all digits.
+    """
+    left, sizes, right = torch.linalg.svd(keys, full_matrices=False)
+    kept = sizes > sizes[0] * max(keys.shape) * torch.finfo(keys.dtype).eps
+    own = left[:, kept] * sizes[kept]
+    solved = inverse(own)
+    inner = torch.eye(own.shape[1], dtype=keys.dtype, device=keys.device) + own.T @ solved
+    columns: Tensor = torch.linalg.solve(inner, solved, left=False) @ right[kept, -count:]
+    return columns
 
 
 def spread(

@@ -1,4 +1,4 @@
-"""Facts as token ids: where the subject ends, and what the model is to say after the prompt."""
+"""Facts as token ids: where the subject stands, and what the model is to say after the prompt."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ __all__ = ["Row", "check_facts", "drift_row", "row", "target_ids", "target_text"
 class Row:
     """A prompt with its target as token ids.
 
-    `ids` are those of the prompt and of all but the last target token; `subject` is the place of
-    the subject's last token; `target` are the target's ids. The logits at the last len(target)
-    places predict them. An empty target gives the prompt alone.
+    `ids` are those of the prompt and of all but the last target token; `first` and `subject` are
+    the places of the subject's first and last token; `target` are the target's ids. The logits at
+    the last len(target) places predict them. An empty target gives the prompt alone.
     """
 
     ids: tuple[int, ...]
+    first: int
     subject: int
     target: tuple[int, ...] = ()
 
@@ -52,12 +53,13 @@ def row(lm: LM, fact: Fact, context: str = "{}", target: Sequence[int] = ()) -> 
     """
     before = context.index("{}")
     end = before + _subject_end(fact)
-    return _row(lm, context.replace("{}", fact.text), end, target)
+    text = context.replace("{}", fact.text)
+    return _row(lm, text, end - len(fact.subject), end, target)
 
 
 def drift_row(lm: LM, fact: Fact) -> Row:
     """The row "{subject} is a", by which essence drift is watched."""
-    return _row(lm, f"{fact.subject} is a", len(fact.subject), ())
+    return _row(lm, f"{fact.subject} is a", 0, len(fact.subject), ())
 
 
 def check_facts(lm: LM, facts: Sequence[Fact]) -> list[Fact]:
@@ -103,8 +105,8 @@ def _subject_end(fact: Fact) -> int:
     return fact.prompt.index(fact.subject) + len(fact.subject)
 
 
-def _row(lm: LM, text: str, end: int, target: Sequence[int]) -> Row:
-    """The row of a text whose subject ends before character `end`."""
+def _row(lm: LM, text: str, start: int, end: int, target: Sequence[int]) -> Row:
+    """The row of a text whose subject begins at character `start` and ends before `end`."""
     if not lm.tokenizer.is_fast:
         raise BadInput(
             f"the tokenizer ({type(lm.tokenizer).__name__}) gives no character offsets; allowed: a "
@@ -114,9 +116,9 @@ def _row(lm: LM, text: str, end: int, target: Sequence[int]) -> Row:
         text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
     )
     inner = list(encoded.input_ids)
-    place = max(
-        i for i, (first, last) in enumerate(encoded.offset_mapping) if first < end and last > first
-    )
+    places = [
+        i for i, (a, b) in enumerate(encoded.offset_mapping) if a < end and b > start and b > a
+    ]
     prompt = lm.codec.wrap(inner)
     shift = next(i for i in range(len(prompt)) if prompt[i : i + len(inner)] == inner)
     ids = (*prompt, *target[:-1])
@@ -125,4 +127,4 @@ def _row(lm: LM, text: str, end: int, target: Sequence[int]) -> Row:
             f"{text[:60]!r}... has {len(ids)} tokens with its target; allowed: {lm.window}, the "
             "model's window. Shorten the prompt, or give shorter contexts."
         )
-    return Row(ids, place + shift, tuple(target))
+    return Row(ids, places[0] + shift, places[-1] + shift, tuple(target))

@@ -180,7 +180,7 @@ class _Search:
                 break
             held = delta.detach().clone()
             adam.zero_grad()
-            loss[going].sum().backward()
+            loss[going].sum().backward(inputs=[delta])
             adam.step()
             with torch.no_grad():
                 delta.mul_((limit / delta.norm(dim=1, keepdim=True).clamp(min=1e-30)).clamp(max=1))

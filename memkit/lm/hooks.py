@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Called", "add_to_output", "calls", "capture", "capture_inputs"]
+__all__ = ["Called", "add_to_output", "calls", "capture", "capture_inputs", "put_into_output"]
 
 
 class Called(NamedTuple):
@@ -105,6 +105,27 @@ def add_to_output(module: nn.Module, addition: Tensor, column: int) -> Iterator[
         shaped = output.reshape(len(addition), -1, output.shape[-1])
         parts = [shaped[:, :column], shaped[:, column : column + 1] + addition[:, None]]
         return torch.cat([*parts, shaped[:, column + 1 :]], dim=1).reshape(output.shape)
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
+def put_into_output(module: nn.Module, values: Tensor, where: Tensor) -> Iterator[None]:
+    """Put `values` [rows, columns, width] into a module's output, in every call.
+
+    Only the places change at which `where` [rows, columns] is true. The output is of the shape of
+    the values, or flat [rows x columns, width], or a tuple that starts with such a tensor.
+    """
+
+    def hook(_: nn.Module, __: Any, output: Any) -> Any:
+        tensor = output[0] if isinstance(output, tuple) else output
+        put = torch.where(where[..., None], values, tensor.reshape(values.shape))
+        put = put.reshape(tensor.shape)
+        return (put, *output[1:]) if isinstance(output, tuple) else put
 
     handle = module.register_forward_hook(hook)
     try:

@@ -8,7 +8,7 @@ view whatever the storage.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -20,15 +20,16 @@ from memkit.errors import BadInput, UnsupportedModel
 __all__ = ["KNOWN", "LAYOUTS", "Kind", "Layout", "Site", "Stack", "find_layout"]
 
 Kind = Literal["decoder", "encoder-decoder", "masked", "classifier"]
-Projection = Literal["up", "down"]
+Projection = Literal["up", "down", "attention"]
 
 UNBOUNDED_WINDOW = 512  # relative positions set no limit; this is what every T5 was trained on
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Names of a column of layers: the module list, and the MLP projections within a layer.
+    """Names of a column of layers: the module list, and the projections within a layer.
 
+    `up` and `down` are those of the MLP, `attention` is the output projection of self-attention.
     `up` lists alternatives, of which the first that a layer has is taken. `last` are the modules
     that the hidden states pass after the layers, on their way to the vocabulary head; what a model
     lacks of them is passed over.
@@ -37,6 +38,7 @@ class Stack:
     layers: str
     up: tuple[str, ...]
     down: str
+    attention: str
     last: tuple[str, ...] = ()
 
 
@@ -106,24 +108,25 @@ class Layout:
         projection: Projection = "down",
         stack: str | None = None,
     ) -> Site:
-        """The MLP's up- or down-projection in a layer, counted from 0.
+        """The MLP's up- or down-projection in a layer, or attention's output projection.
 
-        In a gated MLP "up" is the linear half, not the gate; Phi-3 holds the gate (first half of
-        the rows) and the linear half in one weight, which is then the site.
+        Layers count from 0. In a gated MLP "up" is the linear half, not the gate; Phi-3 holds the
+        gate (first half of the rows) and the linear half in one weight, which is then the site.
 
         Raises `BadInput` if there is no such layer, projection or stack.
         """
         names, modules = self._stack(stack), self.layers(model, stack)
-        if projection not in ("up", "down"):
-            raise BadInput(f"projection is {projection!r}; allowed: 'up' or 'down'. Name one.")
+        paths = {"up": names.up, "down": (names.down,), "attention": (names.attention,)}
+        if projection not in paths:
+            allowed = ", ".join(map(repr, paths))
+            raise BadInput(f"projection is {projection!r}; allowed: {allowed}. Name one.")
         if not 0 <= layer < len(modules):
             raise BadInput(
                 f"layer is {layer!r}; allowed: 0 to {len(modules) - 1} in this model's "
                 f"{names.layers!r}. Choose one of these."
             )
-        block, candidates = modules[layer], names.up if projection == "up" else (names.down,)
-        present = dict(block.named_modules())
-        path = next(candidate for candidate in candidates if candidate in present)
+        present = dict(modules[layer].named_modules())
+        path = next(candidate for candidate in paths[projection] if candidate in present)
         return Site(f"{names.layers}.{layer}.{path}", present[path])
 
     def known(self, model: Any) -> str | None:
@@ -167,18 +170,22 @@ class Layout:
         return self.stacks[name]
 
 
-_LLAMA = Stack("model.layers", ("mlp.up_proj",), "mlp.down_proj", ("model.norm",))
-_GPT = Stack("transformer.h", ("mlp.c_fc",), "mlp.c_proj", ("transformer.ln_f",))
+_LLAMA = Stack(
+    "model.layers", ("mlp.up_proj",), "mlp.down_proj", "self_attn.o_proj", ("model.norm",)
+)
+_GPT = Stack("transformer.h", ("mlp.c_fc",), "mlp.c_proj", "attn.c_proj", ("transformer.ln_f",))
 _T5_STACKS = {
     "encoder": Stack(
         "encoder.block",
         ("layer.1.DenseReluDense.wi", "layer.1.DenseReluDense.wi_1"),
         "layer.1.DenseReluDense.wo",
+        "layer.0.SelfAttention.o",
     ),
     "decoder": Stack(
         "decoder.block",
         ("layer.2.DenseReluDense.wi", "layer.2.DenseReluDense.wi_1"),
         "layer.2.DenseReluDense.wo",
+        "layer.0.SelfAttention.o",
     ),
 }
 
@@ -190,7 +197,14 @@ def _decoder(class_name: str, stack: Stack, *, normed: bool = False) -> Layout:
 LAYOUTS: Mapping[str, Layout] = {
     "bert": Layout(
         {"BertForMaskedLM": "masked", "BertForSequenceClassification": "classifier"},
-        {"encoder": Stack("bert.encoder.layer", ("intermediate.dense",), "output.dense")},
+        {
+            "encoder": Stack(
+                "bert.encoder.layer",
+                ("intermediate.dense",),
+                "output.dense",
+                "attention.output.dense",
+            )
+        },
     ),
     "gemma": _decoder("GemmaForCausalLM", _LLAMA),
     "gemma2": _decoder("Gemma2ForCausalLM", _LLAMA, normed=True),
@@ -201,24 +215,28 @@ LAYOUTS: Mapping[str, Layout] = {
             "model.language_model.layers",
             ("mlp.up_proj",),
             "mlp.down_proj",
+            "self_attn.o_proj",
             ("model.language_model.norm",),
         ),
         normed=True,
     ),
     "gpt2": _decoder("GPT2LMHeadModel", _GPT),
-    "gpt_neo": _decoder("GPTNeoForCausalLM", _GPT),
+    "gpt_neo": _decoder("GPTNeoForCausalLM", replace(_GPT, attention="attn.attention.out_proj")),
     "gpt_neox": _decoder(
         "GPTNeoXForCausalLM",
         Stack(
             "gpt_neox.layers",
             ("mlp.dense_h_to_4h",),
             "mlp.dense_4h_to_h",
+            "attention.dense",
             ("gpt_neox.final_layer_norm",),
         ),
     ),
     "gptj": _decoder(
         "GPTJForCausalLM",
-        Stack("transformer.h", ("mlp.fc_in",), "mlp.fc_out", ("transformer.ln_f",)),
+        Stack(
+            "transformer.h", ("mlp.fc_in",), "mlp.fc_out", "attn.out_proj", ("transformer.ln_f",)
+        ),
     ),
     "llama": _decoder("LlamaForCausalLM", _LLAMA),
     "mistral": _decoder("MistralForCausalLM", _LLAMA),
@@ -228,16 +246,19 @@ LAYOUTS: Mapping[str, Layout] = {
             "model.decoder.layers",
             ("fc1",),
             "fc2",
+            "self_attn.out_proj",
             ("model.decoder.final_layer_norm", "model.decoder.project_out"),
         ),
     ),
     "phi": _decoder(
         "PhiForCausalLM",
-        Stack("model.layers", ("mlp.fc1",), "mlp.fc2", ("model.final_layernorm",)),
+        Stack(
+            "model.layers", ("mlp.fc1",), "mlp.fc2", "self_attn.dense", ("model.final_layernorm",)
+        ),
     ),
     "phi3": _decoder(
         "Phi3ForCausalLM",
-        Stack("model.layers", ("mlp.gate_up_proj",), "mlp.down_proj", ("model.norm",)),
+        replace(_LLAMA, up=("mlp.gate_up_proj",)),
     ),
     "qwen2": _decoder("Qwen2ForCausalLM", _LLAMA),
     "qwen3": _decoder("Qwen3ForCausalLM", _LLAMA),

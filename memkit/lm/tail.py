@@ -41,10 +41,12 @@ class Aligned:
 def aligned(rows: Sequence[Sequence[int]], places: Sequence[int], device: torch.device) -> Aligned:
     """Rows of ids laid out so that each one's place is in the same column.
 
-    One column of padding at least stands on the right, so that the model always builds its mask.
+    There is padding somewhere, in a column of its own if need be, so that the model always builds
+    its mask.
     """
     start = max(places)
-    length = start + max(len(row) - place for row, place in zip(rows, places, strict=True)) + 1
+    length = start + max(len(row) - place for row, place in zip(rows, places, strict=True))
+    length += all(len(row) == length for row in rows)
     ids = torch.full((len(rows), length), PAD, dtype=torch.long)
     mask = torch.zeros_like(ids)
     for number, (row, place) in enumerate(zip(rows, places, strict=True)):

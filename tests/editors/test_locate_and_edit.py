@@ -20,11 +20,6 @@ COMMON = {
 }
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEMKIT_CACHE", str(tmp_path / "cache"))
-
-
 class TestROME(EditorContract):
     families = FAMILIES
 

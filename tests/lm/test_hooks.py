@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from memkit.lm.hooks import capture, capture_inputs
+from memkit.lm.hooks import capture, capture_inputs, put_into_output
 from memkit.testing.models import tiny_lm
 
 
@@ -89,3 +89,27 @@ def test_a_real_pass_stops_and_the_next_one_is_whole():
     assert later == []
     assert seen[0].shape == (1, ids.shape[1], 40)
     assert torch.equal(lm.model(input_ids=ids).logits, before)
+
+
+@pytest.mark.parametrize("form", ["shaped", "flat", "tuple"])
+def test_values_are_put_where_they_belong_and_nowhere_else(form):
+    class Gives(nn.Module):
+        def forward(self, x):
+            return {"shaped": x, "flat": x.reshape(-1, 4), "tuple": (x, "weights")}[form]
+
+    module, x = Gives(), torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
+    values = torch.ones(2, 3, 4)
+    where = torch.tensor([[True, False, False], [False, True, True]])
+    with put_into_output(module, values, where):
+        given = module(x)
+    if form == "tuple":
+        given, rest = given
+        assert rest == "weights"
+    assert given.shape == ((6, 4) if form == "flat" else x.shape)
+    expected = x.clone()
+    expected[0, 0], expected[1, 1:] = 1, 1
+    assert not torch.equal(expected, x)
+    assert torch.equal(given.reshape(x.shape), expected)
+    with pytest.raises(KeyboardInterrupt), put_into_output(module, values, where):
+        raise KeyboardInterrupt
+    assert hooks(module) == 0
