@@ -2,8 +2,9 @@
 
 The card has the facts, the editor's representation, versions, the report with what was measured at
 edit time, and the base model's fingerprint: a hash of the config and of each touched tensor as it
-was before the edit. Low-rank steps are kept as their factors, [d_out, r] and [d_in, r]; of dense
-steps the newest weights are kept, and the edit has one step then.
+was before the edit (of all weights for an adaptor, which changes none). Low-rank steps are kept as
+their factors, [d_out, r] and [d_in, r]; of dense steps the newest weights are kept, and the edit
+has one step then.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch import Tensor
 from memkit.editors.base import Change, Dense, Edit, Editor, LowRank, Step
 from memkit.errors import BadInput, FingerprintMismatch
 from memkit.files import building, sha256
-from memkit.lm.fingerprint import config_hash, tensor_hash
+from memkit.lm.fingerprint import config_hash, tensor_hash, weights_hash
 from memkit.types import EditReport, Fact, FactReport
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = ["SavedEdit", "load_edit", "save"]
 
 FORMAT = 1  # of the folder; another one is refused
 CARD, TENSORS = "edit.json", "edit.safetensors"
+WHOLE = "weights"  # the fingerprint of all weights, for adaptors, which depend on all below them
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class SavedEdit:
         """
         own = {"config": config_hash(lm.model)}
         present = dict(lm.model.named_parameters())
+        if WHOLE in self.fingerprint:
+            own[WHOLE] = lm.fingerprint()
         for name in self.turned:
             own[name] = tensor_hash(present[name]) if name in present else "absent"
         for name, wanted in self.fingerprint.items():
@@ -91,6 +95,8 @@ def save(edit: Edit, folder: str | os.PathLike[str], *, replace: bool = False) -
         tensors |= {f"{number}/state/{name}": tensor for name, tensor in step.state.items()}
     fingerprint = {"config": config_hash(edit.lm.model)}
     fingerprint |= {name: tensor_hash(touched.saved) for name, touched in edit.touched.items()}
+    if edit.adaptor is not None:
+        fingerprint[WHOLE] = weights_hash(edit.lm.model)
     with building(folder, replace=replace) as temporary:
         contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
         save_file(contiguous, temporary / TENSORS)
@@ -131,7 +137,9 @@ def load_edit(folder: str | os.PathLike[str]) -> SavedEdit:
         steps = tuple(_step(tensors, number, report) for number, report in enumerate(reports))
         fingerprint, turned = dict(card["fingerprint"]), dict(card["turned"])
         changed = {name for step in steps for name in step.changes}
-        if not changed or not changed <= set(turned) or set(fingerprint) != {"config", *turned}:
+        whole = {WHOLE} & set(fingerprint)
+        empty = not (changed or whole)
+        if empty or not changed <= set(turned) or set(fingerprint) - whole != {"config", *turned}:
             raise ValueError(f"{CARD} and {TENSORS} do not belong together")
         return SavedEdit(
             editor=rebuilt(card["editor"]),

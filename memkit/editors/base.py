@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -22,6 +23,7 @@ from memkit.editors.guards import Guards, check_learnt, check_perplexity, check_
 from memkit.editors.interrupts import uninterrupted
 from memkit.editors.tokens import check_facts, target_text
 from memkit.errors import BadInput, EditRejected, UnsupportedModel
+from memkit.lm.fingerprint import tensor_hash
 from memkit.types import EditReport, Fact, FactReport
 
 if TYPE_CHECKING:
@@ -30,7 +32,18 @@ if TYPE_CHECKING:
     from memkit.lm.layouts import Kind, Site
     from memkit.lm.model import LM
 
-__all__ = ["Change", "Dense", "Draft", "Edit", "Editor", "LowRank", "Made", "Step", "joined"]
+__all__ = [
+    "Adaptor",
+    "Change",
+    "Dense",
+    "Draft",
+    "Edit",
+    "Editor",
+    "LowRank",
+    "Made",
+    "Step",
+    "joined",
+]
 
 KEPT_BYTES = 2**31  # of dense weights that are kept for `undo`; the oldest go first
 
@@ -122,9 +135,37 @@ class Editor(abc.ABC):
         """
         return self, {}
 
+    def adaptor(self, lm: LM) -> Adaptor | None:
+        """What a method that leaves the weights alone puts over a layer instead; None: nothing."""
+        return None
+
     @abc.abstractmethod
     def write(self, draft: Draft) -> Made:
         """Write `draft.facts` into `draft.lm` by way of the draft. Called by the handle."""
+
+
+class Adaptor(abc.ABC):
+    """What lies over layers of a model and changes what comes out of them, as a GRACE codebook.
+
+    It is a function of the steps of its handle: `rebuild` is called after each of them and whenever
+    some are taken back, and must give the same for the same steps, to the bit. What it needs of a
+    step stands in `Step.state` and `Step.facts`.
+    """
+
+    enabled: bool = True
+
+    @property
+    @abc.abstractmethod
+    def sites(self) -> Sequence[Site]:
+        """The maps that it lies over."""
+
+    @abc.abstractmethod
+    def installed(self) -> contextlib.AbstractContextManager[None]:
+        """Its hooks, for the time of the block; while `enabled` is false they do nothing."""
+
+    @abc.abstractmethod
+    def rebuild(self, steps: Sequence[Step]) -> None:
+        """Become what these steps make of it."""
 
 
 class Draft:
@@ -132,6 +173,7 @@ class Draft:
 
     lm, facts: the model and what to write.
     past: the steps before this one, on the same handle.
+    adaptor: the editor's, if it has one; it is installed and as the past steps made it.
     memo: what the method keeps on the handle, such as a factor of its statistics.
     """
 
@@ -139,6 +181,7 @@ class Draft:
         self.lm = edit.lm
         self.facts = tuple(facts)
         self.past: Sequence[Step] = tuple(edit.steps)
+        self.adaptor = edit.adaptor
         self.memo = edit.memo
         self.changes: dict[str, list[Change]] = {}
         self._edit = edit
@@ -229,6 +272,9 @@ class Edit:
         self.touched: dict[str, Touched] = {}
         self.memo: dict[Any, Any] = {}
         self.closed = False
+        self.revision = 0  # counts up with every change of the steps
+        self.adaptor: Adaptor | None = None
+        self._hooks = contextlib.ExitStack()
         self._print: str | None = None
 
     def __repr__(self) -> str:
@@ -256,7 +302,6 @@ class Edit:
         self._check_newest("added to")
         facts = check_facts(self.lm, facts)
         past, live = list(self.steps), self in self.lm.edits
-        draft = Draft(self, facts)
         try:
             with _untouched_state(self.lm, self.editor.seed), measured(self.lm.device) as cost:
                 if not past:
@@ -265,8 +310,12 @@ class Edit:
                 if "perplexity" not in self.memo:
                     check_perplexity(self.lm, self.editor.guards, self.memo, None)
                 before = _scores(self.lm, facts)
+                self._install()
+                draft = Draft(self, facts)
                 with torch.inference_mode(False), torch.enable_grad():
                     made = self.editor.write(draft)
+                if self.adaptor is not None:
+                    self.adaptor.rebuild([*past, _unscored(draft, made)])
                 step = self._checked(draft, made, before)
             if step.report.warnings and self.editor.on_guard == "reject":
                 raise EditRejected(
@@ -276,6 +325,7 @@ class Edit:
                 )
             with uninterrupted():
                 self.steps.append(replace(step, report=_with_cost(step.report, cost)))
+                self.revision += 1
                 self._forget()
                 if self not in self.lm.edits:
                     self.lm.edits.append(self)
@@ -311,6 +361,38 @@ class Edit:
             self._restore()
         return self
 
+    def remove(self, step: int) -> Self:
+        """Take one step out, whichever, counted from 0; those after it stay as they were written.
+
+        Raises `BadInput` if there is no such step, or if it or a later one keeps dense weights,
+        which hold all that was written before them.
+        """
+        self._check_newest("undone")
+        if not 0 <= step < len(self.steps):
+            raise BadInput(
+                f"remove got {step!r}; allowed: 0 to {len(self.steps) - 1}, the steps of this edit."
+            )
+        rows = [row for later in self.steps[step:] for row in later.changes.values()]
+        if any(isinstance(change, Dense) for row in rows for change in row):
+            raise BadInput(
+                f"remove got {step!r}, and {type(self.editor).__name__} keeps whole weights, which "
+                "hold all steps together; allowed: undo(n) from the newest on. Or write the other "
+                "facts anew."
+            )
+        with uninterrupted():
+            self.steps = [*self.steps[:step], *self.steps[step + 1 :]]
+            self._restore()
+        return self
+
+    def digest(self) -> str:
+        """SHA-256 of the editor and of what its steps keep: of an adaptor, which is no weight."""
+        digest = hashlib.sha256(repr(self.editor).encode())
+        for step in self.steps:
+            digest.update(repr(step.facts).encode())
+            for name, tensor in sorted(step.state.items()):
+                digest.update(f"{name} {tensor_hash(tensor)}".encode())
+        return digest.hexdigest()
+
     def rollback(self) -> None:
         """Close the edit: the bytes of every touched tensor are those from before it.
 
@@ -341,11 +423,13 @@ class Edit:
             with uninterrupted():
                 for tensor in self.touched.values():
                     tensor.restore()
+                self._enable(False)
                 self.lm.edits.remove(self)
                 self.lm.paused.append(self)
             yield self
         finally:
             with uninterrupted(), torch.no_grad():
+                self._enable(True)
                 for name, tensor in self.touched.items():
                     tensor.parameter.copy_(now[name])
                 if self in self.lm.paused:
@@ -371,6 +455,7 @@ class Edit:
             for name, way in turned.items():
                 self.touch(name, self.lm.model.get_parameter(name), turned=way)
             self.steps = [_moved(step, self.lm.device) for step in steps]
+            self._install()
             self._restore()
         except BaseException:
             with uninterrupted():
@@ -378,6 +463,17 @@ class Edit:
                 self._restore()
             raise
         self.lm.edits.append(self)
+
+    def _install(self) -> None:
+        """Put the editor's adaptor over the model, if it has one and is not there yet."""
+        if self.adaptor is None:
+            self.adaptor = self.editor.adaptor(self.lm)
+            if self.adaptor is not None:
+                self._hooks.enter_context(self.adaptor.installed())
+
+    def _enable(self, enabled: bool) -> None:
+        if self.adaptor is not None:
+            self.adaptor.enabled = enabled
 
     def touch(self, name: str, parameter: nn.Parameter, *, turned: bool = False) -> None:
         """Save a tensor's bytes before its first change."""
@@ -434,11 +530,14 @@ class Edit:
             warnings += check_size(name, guards, float((new - old).norm()), float(old.norm()))
         warnings += check_perplexity(self.lm, guards, self.memo, draft.facts)
         stored = sum(_bytes(change) for row in changes.values() for change in row)
+        sites = [] if self.adaptor is None else [site.name for site in self.adaptor.sites]
+        if sites:
+            stored += sum(tensor.nbytes for tensor in made.state.values())
         report = EditReport(
             editor=repr(self.editor),
             facts=rows,
             chosen={**self.memo.get("chosen", {}), **made.chosen},
-            parameters=tuple(changes),
+            parameters=(*changes, *sites),
             warnings=tuple(warnings),
             stored_bytes=stored,
         )
@@ -446,6 +545,12 @@ class Edit:
 
     def _restore(self) -> None:
         """Write every touched tensor as the steps want it; untouched by any: the saved bytes."""
+        self.revision += 1
+        if self.adaptor is not None and self.steps:
+            self.adaptor.rebuild(self.steps)
+        elif self.adaptor is not None:
+            self._hooks.close()
+            self.adaptor = None
         changed = {name for step in self.steps for name in step.changes}
         with torch.no_grad():
             for name, tensor in self.touched.items():
@@ -508,6 +613,11 @@ def _moved(step: Step, device: torch.device) -> Step:
 
     changes = {name: tuple(map(move, row)) for name, row in step.changes.items()}
     return replace(step, changes=changes)
+
+
+def _unscored(draft: Draft, made: Made) -> Step:
+    """The step as an adaptor sees it, before its report is there."""
+    return Step(draft.facts, {}, made.state, EditReport(""))
 
 
 def _with_cost(report: EditReport, cost: Cost) -> EditReport:

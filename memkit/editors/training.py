@@ -251,7 +251,8 @@ def _decoder(lm: LM, rows: Sequence[Example], last_position: bool) -> Tensor:
         last = len(row.given) - 1
         numbers += [number] * len(row.target)
         places += [last + (0 if last_position else t) for t in range(len(row.target))]
-    with capture(lm.layout.layers(lm.model)[-1]) as seen:
+    ends = lm.ends.saying([len(row.given) - 1 for row in rows])
+    with ends, capture(lm.layout.layers(lm.model)[-1]) as seen:
         lm.model(
             input_ids=ids,
             attention_mask=mask,

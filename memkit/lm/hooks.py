@@ -7,13 +7,22 @@ and sub-modules are called with keywords: both are settled here, at run time.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Called", "add_to_output", "calls", "capture", "capture_inputs", "put_into_output"]
+__all__ = [
+    "Called",
+    "add_to_output",
+    "before_each_pass",
+    "calls",
+    "capture",
+    "capture_inputs",
+    "put_into_output",
+    "replacing",
+]
 
 
 class Called(NamedTuple):
@@ -128,6 +137,33 @@ def put_into_output(module: nn.Module, values: Tensor, where: Tensor) -> Iterato
         return (put, *output[1:]) if isinstance(output, tuple) else put
 
     handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
+def before_each_pass(module: nn.Module, note: Callable[..., None]) -> Iterator[None]:
+    """Call `note(args, kwargs)` whenever a module is about to run."""
+    handle = module.register_forward_pre_hook(
+        lambda _, args, kwargs: note(args, kwargs), with_kwargs=True
+    )
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextlib.contextmanager
+def replacing(module: nn.Module, change: Callable[[Tensor, Tensor], Tensor]) -> Iterator[None]:
+    """Let `change(input, output)` say what comes out of a module with one input and one output.
+
+    Where it gives back the output itself, nothing has changed, to the bit.
+    """
+    handle = module.register_forward_hook(
+        lambda _, args, kwargs, output: change(_first(args, kwargs), output), with_kwargs=True
+    )
     try:
         yield
     finally:

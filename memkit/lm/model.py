@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from memkit.errors import BadInput, UnsupportedModel
 from memkit.files import building
 from memkit.lm.batching import batches, windows
 from memkit.lm.checks import check_count, check_stops, check_texts
+from memkit.lm.ends import Ends
 from memkit.lm.fingerprint import versions, weights_hash
 from memkit.lm.generation import Completion, Generated, cut, greedy
 from memkit.lm.layouts import Kind, find_layout, find_window
@@ -42,10 +44,10 @@ class LM:
     `model` and `tokenizer` are the Hugging Face objects themselves; the model is put into
     evaluation mode. `kind` is "decoder", "encoder-decoder", "masked" or "classifier", `window` the
     number of tokens that the model takes at once, `layout` where its layers and weights are,
-    `codec` turns text into token ids,
-    `edits` the edits that are live, in the order in which they were made, `paused` those that are
-    set aside for a while. Results in a batch are those of one prompt at a time, up to
-    floating point (about 1e-6 in float32), and no call touches the random state.
+    `codec` turns text into token ids, `edits` are the edits that are live, in the order in which
+    they were made, `paused` those that are set aside for a while, `ends` says where the prompts end
+    in the rows of a pass. Results in a batch are those of one prompt at a time, up to floating
+    point (about 1e-6 in float32), and no call touches the random state.
 
     Raises `UnsupportedModel` if no layout knows the model, `BadInput` if the tokenizer is empty or
     that of a masked model has no mask token.
@@ -66,6 +68,7 @@ class LM:
         self.window = find_window(model.config)
         self.edits: list[Any] = []
         self.paused: list[Any] = []
+        self.ends = Ends()
         self._print: tuple[object, str] | None = None
         self._kept: tuple[str, dict[Any, Any]] = ("", {})
 
@@ -108,20 +111,27 @@ class LM:
         return f"LM({type(self.model).__name__}, {self.kind}, window={self.window})"
 
     def fingerprint(self) -> str:
-        """SHA-256 of config and weights as they are now; computed again only after a change."""
-        state = versions(self.model)
+        """SHA-256 of config, weights and adaptors as they are; computed only after a change."""
+        state = self._state()
         if self._print is None or self._print[0] != state:
-            self._print = (state, weights_hash(self.model))
+            over = "".join(edit.digest() for edit in self.edits if edit.adaptor is not None)
+            whole = weights_hash(self.model) + over
+            self._print = (state, hashlib.sha256(whole.encode()).hexdigest() if over else whole)
         return self._print[1]
 
     def known_fingerprint(self) -> str | None:
         """The fingerprint, if it need not be computed."""
-        current = self._print is not None and self._print[0] == versions(self.model)
+        current = self._print is not None and self._print[0] == self._state()
         return self._print[1] if self._print is not None and current else None
 
     def remember_fingerprint(self, known: str | None) -> None:
         """Say what the fingerprint is now, for who has put weights back; None: not known."""
-        self._print = None if known is None else (versions(self.model), known)
+        self._print = None if known is None else (self._state(), known)
+
+    def _state(self) -> object:
+        """What differs whenever weights or live adaptors do."""
+        over = [(id(e), e.revision) for e in self.edits if e.adaptor is not None]
+        return versions(self.model), over
 
     def keep(self, key: object, make: Callable[[], T]) -> T:
         """What `make` gives: made once, kept as long as the weights are what they are now."""
@@ -264,7 +274,9 @@ class LM:
     ) -> list[list[Scored]]:
         """Every target token of one batch."""
         if self.kind == "decoder":
-            return score_decoder(self.model, prompts, targets)
+            length = max(len(p) + len(t) - 1 for p, t in zip(prompts, targets, strict=True))
+            with self.ends.saying([length - len(target) for target in targets]):
+                return score_decoder(self.model, prompts, targets)
         if self.kind == "encoder-decoder":
             return score_encoder_decoder(self.model, prompts, targets)
         if self.kind == "classifier":
