@@ -28,8 +28,8 @@ SHARE = 0.15  # of the layers, for methods that take several: five of 32
 E = TypeVar("E")
 OPEN = Guards(perplexity=math.inf, size=math.inf, divisor=0.0)
 
-_MEMIT = {"steps": 25, "lr": 0.5, "clamp": 0.75, "decay": 0.5, "weight": 15_000.0}
-_ALPHA = {"steps": 25, "lr": 0.5, "clamp": 0.75, "decay": 0.5, "threshold": 2e-2, "ridge": 10.0}
+_SPREAD = {"steps": 25, "lr": 0.5, "clamp": 0.75, "decay": 0.5}
+_SMALL = {"steps": 200, "clamp": 4.0, "decay": 1e-3}  # harder to move, and quick
 
 # method: model: values; "" holds what all other models get
 PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -41,19 +41,27 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "gpt-j-6b": {"layer": 5},
         "gpt-neox-20b": {"layer": 15},
         "llama-2-7b": {"layer": 5, "steps": 25, "decay": 1e-3},
+        "miniworld": {"layer": 0, **_SMALL},
     },
     "memit": {
-        "": _MEMIT,
+        "": _SPREAD,
         "gpt2-xl": {"layers": (13, 14, 15, 16, 17), "weight": 20_000.0, "steps": 20},
-        "gpt-j-6b": {"layers": (3, 4, 5, 6, 7, 8)},
-        "llama-2-7b": {"layers": (4, 5, 6, 7, 8), "clamp": 4.0, "decay": 1e-3},
-        "llama-3-8b": {"layers": (4, 5, 6, 7, 8), "lr": 0.1},
+        "gpt-j-6b": {"layers": (3, 4, 5, 6, 7, 8), "weight": 15_000.0},
+        "llama-2-7b": {
+            "layers": (4, 5, 6, 7, 8),
+            "weight": 15_000.0,
+            "clamp": 4.0,
+            "decay": 1e-3,
+        },
+        "llama-3-8b": {"layers": (4, 5, 6, 7, 8), "weight": 15_000.0, "lr": 0.1},
+        "miniworld": {"layers": (0, 1), **_SMALL},
     },
     "alphaedit": {
-        "": _ALPHA,
+        "": {**_SPREAD, "threshold": 2e-2, "ridge": 10.0},
         "gpt2-xl": {"layers": (13, 14, 15, 16, 17), "steps": 20},
         "gpt-j-6b": {"layers": (3, 4, 5, 6, 7, 8)},
         "llama-3-8b": {"layers": (4, 5, 6, 7, 8), "lr": 0.1},
+        "miniworld": {"layers": (0, 1), **_SMALL, "null_share": 0.7, "ridge": 0.1},
     },
 }
 
@@ -85,17 +93,22 @@ class Swept:
         return f"{self.candidate} (efficacy {self.efficacy:.2f}, locality {self.locality:.2f})"
 
 
-def choose(editor: E, lm: LM, facts: Sequence[Fact], method: str) -> tuple[E, dict[str, str]]:
+def choose(
+    editor: E, lm: LM, facts: Sequence[Fact], method: str, **defaults: Any
+) -> tuple[E, dict[str, str]]:
     """The editor with everything that is None filled in, and for each of these why.
+
+    `defaults` are further ones, for what depends on the model's size.
 
     Raises `BadInput` if the layer is to be found by a sweep, and none can be taken.
     """
     known = lm.layout.known(lm.model)
-    general, special = PRESETS[method][""], PRESETS[method].get(known or "", {})
+    general = {**PRESETS[method][""], **defaults}
+    special = PRESETS[method].get(known or "", {})
     values: dict[str, Any] = {}
     chosen: dict[str, str] = {}
     place = "layer" if hasattr(editor, "layer") else "layers"
-    for name in (place, *general):
+    for name in dict.fromkeys((place, *general, *special)):
         if getattr(editor, name) is not None:
             continue
         if known and name in special:

@@ -41,7 +41,8 @@ class MEMIT(Editor):
     layers: ascending, counted from 0. None: of the known model's preset, else those that end at the
         best layer of a sweep on the first facts.
     weight: lambda, how much the keys of C count beside those of the facts. None: of the preset,
-        else 15,000.
+        else a tenth of d_in: k^T C^-1 k is about d_in, and a fact reaches
+        k^T C^-1 k / (lambda + k^T C^-1 k) of its residual.
     history: keep the keys of this handle's earlier steps in the solve.
     steps, lr, clamp, decay, drift, stop: of the search for the targets, as `memkit.editors.values`
         says; the first four are those of the known model's preset where they are None.
@@ -75,7 +76,8 @@ class MEMIT(Editor):
 
     def fitted(self, lm: LM, facts: Sequence[Fact]) -> tuple[Self, dict[str, str]]:
         """Layers and settings chosen for the model."""
-        return choose(self, lm, facts, "memit")
+        width = lm.layout.site(lm.model, 0).weight.shape[1]
+        return choose(self, lm, facts, "memit", weight=width / 10)
 
     def write(self, draft: Draft) -> Made:
         """Write the draft's facts, all at once."""

@@ -268,6 +268,7 @@ LAYOUTS: Mapping[str, Layout] = {
 
 # (model_type, layers, width, vocabulary): the model that methods have published settings for
 KNOWN: Mapping[tuple[str, int, int, int], str] = {
+    ("gpt2", 4, 192, 2000): "miniworld",
     ("gpt2", 24, 1024, 50257): "gpt2-medium",
     ("gpt2", 36, 1280, 50257): "gpt2-large",
     ("gpt2", 48, 1600, 50257): "gpt2-xl",

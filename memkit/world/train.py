@@ -1,7 +1,8 @@
 """The trainer: a small GPT-2 from scratch, whose knowledge is known by construction.
 
 Each step sees two batches. One is running text that states facts, each as often as its subject is
-popular. The other is reading exercises, where the answer counts and the context counts a little.
+popular. The other is reading exercises, where the answer counts and the context counts a little. A
+review follows, with few exercises: once a model can read, that skill stays, and the facts settle.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from memkit.benchmarks.base import Benchmark
@@ -45,6 +46,9 @@ class Recipe:
     remembering: float = 0.08  # share of exercises about another subject's passage
     context_weight: float = 0.1  # weight of an exercise's context beside its answer
     text_weight: float = 0.25  # weight of what leads to an object beside the object
+    review: float = 0.75  # further steps, as a share of `steps`, with few exercises
+    review_exercises: int = 3
+    review_rate: float = 1e-3  # learning rate in these
     learning_rate: float = 2e-3
     warm_up: int = 100  # steps
     weight_decay: float = 0.01
@@ -69,9 +73,22 @@ def train(
 
     with _seeded(recipe.seed):
         model = _model(recipe, tokenizer)
-        _fit(model, _batches(tokenizer, statements, reader, recipe), recipe)
+        for phase in phases(recipe):
+            _fit(model, _batches(tokenizer, statements, reader, phase), phase)
     with torch.no_grad():
         return model.eval(), tokenizer
+
+
+def phases(recipe: Recipe) -> list[Recipe]:
+    """The courses that a training has: reading and facts, then the review, each seeded anew."""
+    review = replace(
+        recipe,
+        steps=round(recipe.review * recipe.steps),
+        exercises=recipe.review_exercises,
+        learning_rate=recipe.review_rate,
+        seed=recipe.seed + 1,
+    )
+    return [recipe, review] if review.steps else [recipe]
 
 
 @contextlib.contextmanager

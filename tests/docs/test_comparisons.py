@@ -20,3 +20,17 @@ def test_popqa_router(shared, tmp_path, capsys):
     found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert found["results"]["EM"]["questions"] == 24
     assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8").startswith("<!")
+
+
+def test_editing_methods(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MEMKIT_CACHE", str(tmp_path / "cache"))
+    script = runpy.run_path(str(SCRIPTS / "editing_methods.py"))
+    options = ["--facts", "2", "--sequence", "2", "--editors", "FineTune", "ROME"]
+    script["main"]([*options, "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    for table in ("single, 2 facts", "sequential, 2 facts"):
+        assert table in printed
+    assert printed.count("| unedited |") == 2
+    found = json.loads((tmp_path / "out" / "single.json").read_text(encoding="utf-8"))
+    assert set(found) == {"FineTune", "ROME"}
+    assert len(found["ROME"]["records"]) == 2
