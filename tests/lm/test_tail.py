@@ -29,9 +29,7 @@ def test_the_tail_gives_the_logits_of_the_whole_model(family, first):
     logits = lm.layout.logits(lm.model, tail.run(tail.hidden))
     for number, (row, place) in enumerate(zip(ROWS, PLACES, strict=True)):
         expected = whole(lm, row)[place:]
-        torch.testing.assert_close(
-            logits[number, : len(expected)], expected, atol=2e-4, rtol=1e-4
-        )
+        torch.testing.assert_close(logits[number, : len(expected)], expected, atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("family", DECODERS)
@@ -47,9 +45,7 @@ def test_a_change_reaches_what_it_reaches_in_the_whole_model(family):
         with add_to_output(site.module, delta[number : number + 1], place):
             expected = whole(lm, row)[place:]
         assert not torch.allclose(expected, whole(lm, row)[place:], atol=1e-3)
-        torch.testing.assert_close(
-            logits[number, : len(expected)], expected, atol=3e-4, rtol=1e-4
-        )
+        torch.testing.assert_close(logits[number, : len(expected)], expected, atol=3e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("family", DECODERS)
