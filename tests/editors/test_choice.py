@@ -94,7 +94,7 @@ def test_every_preset_is_complete():
             editor = EDITORS[method](**values)  # allowed values
             assert (getattr(editor, place) is not None) == (name != "")
             fields = {field.name for field in dataclasses.fields(editor)}
-            for field in fields & {"steps", "lr", "clamp", "decay", "weight", "ridge"}:
+            for field in fields & {"steps", "lr", "clamp", "decay", "ridge"}:
                 assert field in models[""]
 
 
