@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from memkit.editors.alphaedit import AlphaEdit
     from memkit.editors.artefact import load_edit
     from memkit.editors.base import Edit
+    from memkit.editors.defer import Defer
     from memkit.editors.finetune import FineTune
     from memkit.editors.finetune_constrained import FineTuneConstrained
     from memkit.editors.finetune_ewc import FineTuneEWC
     from memkit.editors.finetune_localized import FineTuneLocalized
     from memkit.editors.finetune_retrain import FineTuneRetrain
+    from memkit.editors.grace import GRACE
     from memkit.editors.guards import Guards
     from memkit.editors.locating import Traced, locate
     from memkit.editors.memit import MEMIT
+    from memkit.editors.memory import Memory
     from memkit.editors.rome import ROME
     from memkit.editors.statistics import Statistics
     from memkit.errors import (
@@ -71,6 +74,7 @@ _HOME = {
     "Benchmark": "memkit.benchmarks.base",
     "Completion": "memkit.lm.generation",
     "Decision": "memkit.types",
+    "Defer": "memkit.editors.defer",
     "Definitions": "memkit.retrieval.definitions",
     "Dense": "memkit.retrieval.dense",
     "EDITORS": "memkit.editors",
@@ -85,12 +89,14 @@ _HOME = {
     "FineTuneLocalized": "memkit.editors.finetune_localized",
     "FineTuneRetrain": "memkit.editors.finetune_retrain",
     "FingerprintMismatch": "memkit.errors",
+    "GRACE": "memkit.editors.grace",
     "Guards": "memkit.editors.guards",
     "Hit": "memkit.types",
     "IndexMismatch": "memkit.errors",
     "LM": "memkit.lm.model",
     "MEMIT": "memkit.editors.memit",
     "MemkitError": "memkit.errors",
+    "Memory": "memkit.editors.memory",
     "MissingDependency": "memkit.errors",
     "NotTrained": "memkit.errors",
     "Oracle": "memkit.routing.baselines",
@@ -123,6 +129,7 @@ __all__ = [
     "Benchmark",
     "Completion",
     "Decision",
+    "Defer",
     "Definitions",
     "Dense",
     "EDITORS",
@@ -137,12 +144,14 @@ __all__ = [
     "FineTuneLocalized",
     "FineTuneRetrain",
     "FingerprintMismatch",
+    "GRACE",
     "Guards",
     "Hit",
     "IndexMismatch",
     "LM",
     "MEMIT",
     "MemkitError",
+    "Memory",
     "MissingDependency",
     "NotTrained",
     "Oracle",

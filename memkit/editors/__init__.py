@@ -6,23 +6,29 @@ from collections.abc import Mapping
 
 from memkit.editors.alphaedit import AlphaEdit
 from memkit.editors.base import Editor
+from memkit.editors.defer import Defer
 from memkit.editors.finetune import FineTune
 from memkit.editors.finetune_constrained import FineTuneConstrained
 from memkit.editors.finetune_ewc import FineTuneEWC
 from memkit.editors.finetune_localized import FineTuneLocalized
 from memkit.editors.finetune_retrain import FineTuneRetrain
+from memkit.editors.grace import GRACE
 from memkit.editors.memit import MEMIT
+from memkit.editors.memory import Memory
 from memkit.editors.rome import ROME
 
 __all__ = ["EDITORS"]
 
 EDITORS: Mapping[str, type[Editor]] = {
     "alphaedit": AlphaEdit,
+    "defer": Defer,
     "ft": FineTune,
     "ft-constrained": FineTuneConstrained,
     "ft-ewc": FineTuneEWC,
     "ft-localized": FineTuneLocalized,
     "ft-retrain": FineTuneRetrain,
+    "grace": GRACE,
     "memit": MEMIT,
+    "memory": Memory,
     "rome": ROME,
 }

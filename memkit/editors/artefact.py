@@ -3,8 +3,8 @@
 The card has the facts, the editor's representation, versions, the report with what was measured at
 edit time, and the base model's fingerprint: a hash of the config and of each touched tensor as it
 was before the edit (of all weights for an adaptor, which changes none). Low-rank steps are kept as
-their factors, [d_out, r] and [d_in, r]; of dense steps the newest weights are kept, and the edit
-has one step then.
+their factors, [d_out, r] and [d_in, r]; of dense steps, and of an adaptor whose states are whole,
+the newest is kept, and the edit has one step then.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def save(edit: Edit, folder: str | os.PathLike[str], *, replace: bool = False) -
     """Write a live edit; see `Edit.save`."""
     from memkit import __version__
 
-    steps = _merged(edit.steps)
+    steps = _merged(edit)
     tensors: dict[str, Tensor] = {}
     for number, step in enumerate(steps):
         for name, row in step.changes.items():
@@ -134,7 +134,11 @@ def load_edit(folder: str | os.PathLike[str]) -> SavedEdit:
             raise ValueError(f"{TENSORS} has SHA-256 {found}, and its card says {card['sha256']}")
         tensors = load_file(place / TENSORS)
         reports = [_report(row) for row in card["steps"]]
-        steps = tuple(_step(tensors, number, report) for number, report in enumerate(reports))
+        apart: list[dict[str, Tensor]] = [{} for _ in reports]
+        for key, tensor in tensors.items():
+            number, _, name = key.partition("/")
+            apart[int(number)][name] = tensor
+        steps = tuple(_step(own, report) for own, report in zip(apart, reports, strict=True))
         fingerprint, turned = dict(card["fingerprint"]), dict(card["turned"])
         changed = {name for step in steps for name in step.changes}
         whole = {WHOLE} & set(fingerprint)
@@ -163,10 +167,13 @@ def _sum(reports: Sequence[EditReport]) -> EditReport:
     return joined(reports[-1].editor, reports)
 
 
-def _merged(steps: Sequence[Step]) -> Sequence[Step]:
-    """The steps as they are if all are low-rank, else one step with the newest of everything."""
+def _merged(edit: Edit) -> Sequence[Step]:
+    """The steps as they are if any may go alone, else one step with the newest of everything."""
+    steps = edit.steps
     changes = [change for step in steps for row in step.changes.values() for change in row]
-    if len(steps) == 1 or all(isinstance(change, LowRank) for change in changes):
+    whole = edit.adaptor is not None and edit.adaptor.whole
+    apart = not whole and all(isinstance(change, LowRank) for change in changes)
+    if len(steps) == 1 or apart:
         return steps
     newest: dict[str, list[Change]] = {}
     for step in steps:
@@ -176,17 +183,16 @@ def _merged(steps: Sequence[Step]) -> Sequence[Step]:
                 newest[name] = [*kept, change]
     facts = tuple(fact for step in steps for fact in step.facts)
     report = _sum([step.report for step in steps])
-    return [Step(facts, {name: tuple(row) for name, row in newest.items()}, {}, report)]
+    state = steps[-1].state if whole else {}
+    return [Step(facts, {name: tuple(row) for name, row in newest.items()}, state, report)]
 
 
-def _step(tensors: Mapping[str, Tensor], number: int, report: EditReport) -> Step:
-    """One step from its tensors, whose names are number/parameter/place/part."""
+def _step(tensors: Mapping[str, Tensor], report: EditReport) -> Step:
+    """One step from its tensors, whose names are parameter/place/part, or state/name."""
     parts: dict[str, dict[str, dict[str, Tensor]]] = {}
     state: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
-        owner, name, *rest = key.split("/")
-        if owner != str(number):
-            continue
+        name, *rest = key.split("/")
         if name == "state":
             state["/".join(rest)] = tensor
         else:

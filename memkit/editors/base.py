@@ -149,9 +149,11 @@ class Adaptor(abc.ABC):
 
     It is a function of the steps of its handle: `rebuild` is called after each of them and whenever
     some are taken back, and must give the same for the same steps, to the bit. What it needs of a
-    step stands in `Step.state` and `Step.facts`.
+    step stands in `Step.state` and `Step.facts`. `whole` says that a step's state holds all that
+    the steps before it did, so that the newest one's is enough, and no older step can be removed.
     """
 
+    whole: ClassVar[bool] = False
     enabled: bool = True
 
     @property
@@ -351,7 +353,8 @@ class Edit:
                 "fewer, or rollback()."
             )
         left = self.steps[: len(self.steps) - n]
-        if _is_lost(left):
+        whole = self.adaptor is not None and self.adaptor.whole
+        if _is_lost(left) or (whole and left and not left[-1].state):
             raise BadInput(
                 f"undo got {n!r}, and the weights after step {len(left)} were dropped to save "
                 "memory; allowed: fewer steps back, or rollback(). Write the facts again."
@@ -373,7 +376,8 @@ class Edit:
                 f"remove got {step!r}; allowed: 0 to {len(self.steps) - 1}, the steps of this edit."
             )
         rows = [row for later in self.steps[step:] for row in later.changes.values()]
-        if any(isinstance(change, Dense) for row in rows for change in row):
+        dense = any(isinstance(change, Dense) for row in rows for change in row)
+        if dense or (self.adaptor is not None and self.adaptor.whole):
             raise BadInput(
                 f"remove got {step!r}, and {type(self.editor).__name__} keeps whole weights, which "
                 "hold all steps together; allowed: undo(n) from the newest on. Or write the other "
@@ -563,6 +567,8 @@ class Edit:
     def _forget(self) -> None:
         """Drop the oldest dense weights beyond the bound; the newest of a tensor always stay."""
         kept = sum(_dense_bytes(c) for s in self.steps for row in s.changes.values() for c in row)
+        if self.adaptor is not None and self.adaptor.whole:
+            self._forget_states()
         for place, step in enumerate(self.steps[:-1]):
             if kept <= KEPT_BYTES:
                 break
@@ -572,6 +578,14 @@ class Edit:
                 kept -= sum(map(_dense_bytes, changes[name]))
                 changes[name] = tuple(_dropped(change) for change in changes[name])
             self.steps[place] = replace(step, changes=changes)
+
+    def _forget_states(self) -> None:
+        """Drop the oldest states beyond the bound, where the newest one is enough."""
+        kept = 0
+        for place, step in reversed(list(enumerate(self.steps))):
+            kept += sum(tensor.nbytes for tensor in step.state.values())
+            if kept > KEPT_BYTES and place < len(self.steps) - 1:
+                self.steps[place] = replace(step, state={})
 
     def _check_newest(self, verb: str) -> None:
         """Raise `BadInput` unless this is the newest live edit, or not yet among them."""

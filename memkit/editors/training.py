@@ -44,6 +44,7 @@ __all__ = [
     "definition_example",
     "fact_example",
     "losses",
+    "target_logits",
     "train",
 ]
 
@@ -126,14 +127,7 @@ def losses(
             f"{type(lm.model).__name__}, a {lm.kind} model, has no last prompt position that "
             "predicts; allowed for loss='last_position': a decoder. Take loss='target'."
         )
-    if lm.kind == "decoder":
-        logits = _decoder(lm, rows, last_position)
-    elif lm.kind == "encoder-decoder":
-        logits = _encoder_decoder(lm, rows)
-    elif lm.kind == "masked":
-        logits = _masked(lm, rows)
-    else:
-        logits = _classifier(lm, rows)
+    logits = _decoder(lm, rows, last_position=True) if last_position else target_logits(lm, rows)
     lengths = [len(row.target) for row in rows]
     wanted = torch.tensor([token for row in rows for token in row.target], device=logits.device)
     exact = torch.promote_types(logits.dtype, torch.float32)
@@ -141,6 +135,20 @@ def losses(
     means = torch.stack([part.mean() for part in each.split(lengths)])
     right = (logits.argmax(dim=-1) == wanted).split(lengths)
     return means, [bool(part.all()) for part in right]
+
+
+def target_logits(lm: LM, rows: Sequence[Example]) -> Tensor:
+    """The logits that predict each target token, [all target tokens, vocabulary], row after row.
+
+    A classifier's are [rows, labels].
+    """
+    if lm.kind == "decoder":
+        return _decoder(lm, rows)
+    if lm.kind == "encoder-decoder":
+        return _encoder_decoder(lm, rows)
+    if lm.kind == "masked":
+        return _masked(lm, rows)
+    return _classifier(lm, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +250,7 @@ def _end(lm: LM, wanted: bool) -> tuple[int, ...]:
     return (int(lm.tokenizer.eos_token_id),)
 
 
-def _decoder(lm: LM, rows: Sequence[Example], last_position: bool) -> Tensor:
+def _decoder(lm: LM, rows: Sequence[Example], *, last_position: bool = False) -> Tensor:
     """Logits [all target tokens, vocabulary]: the token before a target token predicts it."""
     whole = [[*row.given, *row.target[:-1]] for row in rows]
     ids, mask = padded(whole, lm.device, left=False)

@@ -124,12 +124,13 @@ def greedy(
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     ended: Callable[[list[Generated]], list[bool]],
+    kept: Callable[[Tensor], None],
 ) -> list[Generated]:
     """The most probable token, again and again, for one batch of prompts (ids).
 
     `ended` says of each row whether its newest token ends it. A row that ended costs nothing more
-    once half of the rows that are still computed have ended. Uses no random numbers, and none of
-    the checkpoint's generation settings (penalties, forced tokens).
+    once half of the rows that are still computed have ended; `kept` is told which go on. Uses no
+    random numbers, and none of the checkpoint's generation settings (penalties, forced tokens).
     """
     encoder = model.config.is_encoder_decoder
     steps: _Steps = _EncoderDecoder(model, prompts) if encoder else _Decoder(model, prompts)
@@ -152,10 +153,11 @@ def greedy(
         if not live or step + 1 == max_new_tokens:
             break
         if 2 * len(live) <= len(rows):
-            kept = [i for i, row in enumerate(rows) if row in live]
-            index = torch.tensor(kept, device=tokens.device)
+            going = [i for i, row in enumerate(rows) if row in live]
+            index = torch.tensor(going, device=tokens.device)
             steps.keep(index)
-            rows, tokens = [rows[i] for i in kept], tokens[index]
+            kept(index)
+            rows, tokens = [rows[i] for i in going], tokens[index]
         logits = steps.next(tokens)
     return results
 

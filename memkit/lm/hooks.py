@@ -16,7 +16,7 @@ from torch import Tensor, nn
 __all__ = [
     "Called",
     "add_to_output",
-    "before_each_pass",
+    "around_each_pass",
     "calls",
     "capture",
     "capture_inputs",
@@ -144,15 +144,21 @@ def put_into_output(module: nn.Module, values: Tensor, where: Tensor) -> Iterato
 
 
 @contextlib.contextmanager
-def before_each_pass(module: nn.Module, note: Callable[..., None]) -> Iterator[None]:
-    """Call `note(args, kwargs)` whenever a module is about to run."""
-    handle = module.register_forward_pre_hook(
-        lambda _, args, kwargs: note(args, kwargs), with_kwargs=True
-    )
+def around_each_pass(
+    module: nn.Module, before: Callable[..., None], after: Callable[[], None]
+) -> Iterator[None]:
+    """Call `before(args, kwargs)` when a module is about to run, and then `after()`."""
+    handles = [
+        module.register_forward_pre_hook(
+            lambda _, args, kwargs: before(args, kwargs), with_kwargs=True
+        ),
+        module.register_forward_hook(lambda *_: after(), always_call=True),
+    ]
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 @contextlib.contextmanager

@@ -188,7 +188,8 @@ class LM:
         ended = self._ended(stops)
         results: dict[int, Generated] = {}
         for batch in self._batches(rows, batch_size, "generating"):
-            outputs = greedy(self.model, [rows[i] for i in batch], max_new_tokens, ended)
+            given, self.ends.rows = [rows[i] for i in batch], None
+            outputs = greedy(self.model, given, max_new_tokens, ended, self.ends.keep)
             results.update(zip(batch, outputs, strict=True))
         made = [results[i] for i in range(len(rows))]
         texts = self.codec.texts([state.tokens for state in made])

@@ -143,7 +143,7 @@ def test_a_batch_completes_as_one_by_one(name, lm_of):
 def test_rows_that_go_on_are_not_changed_by_those_that_end(name, lm_of):
     lm = lm_of(name)
     rows = [lm.tokenizer(prompt).input_ids for prompt in PROMPTS]
-    free = greedy(lm.model, rows, 12, lambda states: [False] * len(states))
+    free = greedy(lm.model, rows, 12, lambda states: [False] * len(states), lm.ends.keep)
     assert len({tuple(row.tokens[3:]) for row in free}) > 1
     passes = []
 
@@ -153,7 +153,7 @@ def test_rows_that_go_on_are_not_changed_by_those_that_end(name, lm_of):
         return [len(passes) == 3 and i not in (1, 4) for i in range(len(states))]
 
     with capture(lm.layout.layers(lm.model, "decoder")[0]) as states:
-        made = greedy(lm.model, rows, 12, ended)
+        made = greedy(lm.model, rows, 12, ended, lm.ends.keep)
     assert passes == [5] * 3 + [2] * 9
     assert [len(state) for state in states] == passes  # ended rows are not computed
     for i, (row, whole) in enumerate(zip(made, free, strict=True)):
