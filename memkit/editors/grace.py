@@ -10,7 +10,8 @@ fact's loss with all else frozen.
 Departures from the paper's code (Thartvigsen/GRACE):
 - The query is taken at the prompt's last real token, in training, scoring and generation alike.
   There it is the last position, be it padding or the answer's first token.
-- Decided once a prompt, and for each row of a batch; passes that go on from a cache ask nothing.
+- Decided once a prompt, and for each row of a batch; passes that go on from a cache ask nothing
+  (and without a cache the prompts' ends have to be said, see `memkit.lm.ends`).
 - `replacement="prompt"` includes the prompt's last token; there it ends before it.
 - Two targets are the same if their texts are, not if their token ids have the same mean.
 - A key that is expanded keeps its value if that already gives the new fact's target; there it is

@@ -178,8 +178,9 @@ class PromptEndAdaptor(Adaptor):
         if not self.enabled:
             return output
         if columns is not None:
+            columns = columns.to(hidden.device)
             shaped = hidden.reshape(len(columns), -1, hidden.shape[-1])
-            each = torch.arange(len(columns), device=columns.device)
+            each = torch.arange(len(columns), device=hidden.device)
             self.decided = decided = self.decide(shaped[each, columns])
         elif self.lm.ends.continues and self.replacement == "all":
             decided = self._going_on()
@@ -196,7 +197,7 @@ class PromptEndAdaptor(Adaptor):
         rows = self.lm.ends.rows
         if self.decided is None or rows is None:
             return self.decided
-        return tuple(part[rows] for part in self.decided)
+        return tuple(part[rows.to(part.device)] for part in self.decided)
 
     def _where(
         self, columns: Tensor | None, rows: int, length: int, device: torch.device
@@ -215,13 +216,13 @@ def queries(lm: LM, site: Site, stack: str | None, rows: Sequence[Sequence[int]]
     for start in range(0, len(rows), ROWS):
         some = rows[start : start + ROWS]
         ids, mask = padded(some, lm.device, left=False)
-        columns = torch.tensor([len(row) - 1 for row in some], device=lm.device)
         with capture_inputs([site.module]) as seen:
             _run(lm, stack, ids, mask)
+        columns = [len(row) - 1 for row in some]
         if stack == "decoder" and lm.kind == "encoder-decoder":
-            columns = torch.zeros_like(columns)
+            columns = [0] * len(some)
         shaped = seen[0].reshape(len(some), -1, seen[0].shape[-1])
-        found.append(shaped[torch.arange(len(some), device=lm.device), columns])
+        found.append(shaped[range(len(some)), columns])
     return torch.cat(found)
 
 

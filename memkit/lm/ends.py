@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memkit.errors import BadInput
+
 __all__ = ["Ends"]
 
 
@@ -47,7 +49,10 @@ class Ends:
             self._said = before
 
     def note(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Work out the columns of the pass that begins with these arguments."""
+        """Work out the columns of the pass that begins with these arguments.
+
+        Raises `BadInput` if columns were said for another number of rows.
+        """
         ids = args[0] if args else kwargs.get("input_ids")
         ids = kwargs.get("inputs_embeds") if ids is None else ids
         past = kwargs.get("past_key_values")
@@ -59,6 +64,11 @@ class Ends:
         rows, length = ids.shape[:2]
         mask = kwargs.get("attention_mask")
         if self._said is not None:
+            if rows % len(self._said):
+                raise BadInput(
+                    f"the prompts' ends of {len(self._said)} rows were said, and the pass has "
+                    f"{rows}; allowed: as many, or so many times each. Say those of this pass."
+                )
             said = torch.tensor(self._said, device=ids.device)
             self.columns = said.repeat_interleave(rows // len(said))
         elif isinstance(mask, Tensor) and mask.dim() == 2:

@@ -22,7 +22,7 @@ PROMPTS = ["One, two, three", FACTS[1].text, "Question: Who?", FACTS[0].text, "w
 
 
 def defer(**how):
-    return Defer(**{"steps": 30, "guards": OPEN, **how})
+    return Defer(**{"steps": 12, "guards": OPEN, **how})
 
 
 def shares(lm, edit, prompts=PROMPTS):
@@ -115,7 +115,7 @@ def test_beside_a_hook_by_hand(family):
             assert whole[len(ids) - 1 :].argmax(dim=-1).tolist() == list(row.tokens)
 
 
-@pytest.mark.parametrize("kind", [defer, lambda: Memory(steps=30, size=10)])
+@pytest.mark.parametrize("kind", [defer, lambda: Memory(steps=12, size=10)])
 @pytest.mark.parametrize("family", ["gpt2", "t5"])
 def test_a_batch_is_one_by_one_also_when_rows_end_early(kind, family):
     lm = tiny_lm(family)
@@ -127,7 +127,7 @@ def test_a_batch_is_one_by_one_also_when_rows_end_early(kind, family):
             ]
 
 
-@pytest.mark.parametrize("kind", [defer, lambda: Memory(steps=30, size=10)])
+@pytest.mark.parametrize("kind", [defer, lambda: Memory(steps=12, size=10)])
 @pytest.mark.parametrize("how", [{}, {"num_beams": 3}])
 def test_generate_of_transformers_with_and_without_a_cache(lm, kind, how):
     ids, mask = padded([lm.codec.prompt(p) for p in PROMPTS], lm.device, left=True)

@@ -26,7 +26,7 @@ PROMPTS = [*(fact.text for fact in MANY), "Samuel Butler wrote", "One, two"]
 
 def grace(**how):
     """Balls so large that facts of one form meet."""
-    return GRACE(**{"eps": 1.5, "steps": 25, "layer": 1, "guards": OPEN, **how})
+    return GRACE(**{"eps": 1.5, "steps": 8, "layer": 1, "guards": OPEN, **how})
 
 
 def seen(lm):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from memkit.editors.training import fact_example, losses
+from memkit.errors import BadInput
 from memkit.lm.batching import padded
 from memkit.lm.hooks import around_each_pass, capture_inputs
 from memkit.testing.models import tiny_lm
@@ -102,6 +103,12 @@ def test_without_a_cache_the_ends_have_to_be_said(how):
     with noted(lm) as seen, lm.ends.saying([column] * len(PROMPTS)):
         lm.model.generate(**arguments)
     assert seen == [expected] * 4
+
+
+def test_ends_of_another_batch_are_refused():
+    lm = tiny_lm("gpt2")
+    with noted(lm), lm.ends.saying([1, 2]), pytest.raises(BadInput, match=r"of 2 rows .* has 3"):
+        lm.model(input_ids=torch.ones(3, 4, dtype=torch.long))
 
 
 @pytest.mark.parametrize("left_padded", [True, False])
