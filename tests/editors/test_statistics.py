@@ -243,7 +243,8 @@ def test_a_killed_pass_goes_on_where_it_was_saved(lm, corpus, monkeypatch, tmp_p
     assert sum(rest) < sum(uncut)
     for one, other in zip(found, expected, strict=True):
         assert one.count == other.count
-        assert torch.equal(one.matrix, other.matrix)
+        # the last bit of a product may depend on where its factors lie in memory
+        torch.testing.assert_close(one.matrix, other.matrix, rtol=1e-13, atol=1e-15)
     assert {path.suffix for path in cache.iterdir()} == {".safetensors"}
     assert not partial.exists()
 
