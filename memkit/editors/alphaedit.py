@@ -87,7 +87,7 @@ class AlphaEdit(Editor):
         assert self.ridge is not None
         lm, ridge = draft.lm, self.ridge
         sites = [lm.layout.site(lm.model, layer) for layer in self.layers]
-        contexts = self.contexts or draft.memo.setdefault("contexts", memit_contexts(lm, self.seed))
+        contexts = self.contexts or draft.once("contexts", lambda: memit_contexts(lm, self.seed))
         bases = self._bases(draft, moments(draft, self.statistics, sites))
 
         def inverse(basis: Tensor) -> Inverse:
@@ -105,11 +105,9 @@ class AlphaEdit(Editor):
     def _bases(self, draft: Draft, seconds: Sequence[Moments]) -> list[Tensor]:
         """The null spaces' bases, kept as the moments are."""
         key = ("null spaces", self.statistics, self.layers, self.threshold, self.null_share)
-        if key not in draft.memo:
-            assert self.threshold is not None
-            draft.memo[key] = [null_space(s, self.threshold, self.null_share) for s in seconds]
-        bases: list[Tensor] = draft.memo[key]
-        return bases
+        assert self.threshold is not None
+        threshold, share = self.threshold, self.null_share
+        return draft.once(key, lambda: [null_space(s, threshold, share) for s in seconds])
 
 
 def null_space(second: Moments, threshold: float, share: float | None = None) -> Tensor:

@@ -11,15 +11,21 @@ from __future__ import annotations
 import abc
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from memkit.editors.cost import Cost, measured
-from memkit.editors.guards import Guards, check_learnt, check_perplexity, check_size
+from memkit.editors.guards import (
+    Guards,
+    base_perplexity,
+    check_learnt,
+    check_perplexity,
+    check_size,
+)
 from memkit.editors.interrupts import uninterrupted
 from memkit.editors.tokens import check_facts, target_text
 from memkit.errors import BadInput, EditRejected, UnsupportedModel
@@ -44,6 +50,8 @@ __all__ = [
     "Step",
     "joined",
 ]
+
+T = TypeVar("T")
 
 KEPT_BYTES = 2**31  # of dense weights that are kept for `undo`; the oldest go first
 
@@ -176,7 +184,6 @@ class Draft:
     lm, facts: the model and what to write.
     past: the steps before this one, on the same handle.
     adaptor: the editor's, if it has one; it is installed and as the past steps made it.
-    memo: what the method keeps on the handle, such as a factor of its statistics.
     """
 
     def __init__(self, edit: Edit, facts: Sequence[Fact]) -> None:
@@ -184,7 +191,6 @@ class Draft:
         self.facts = tuple(facts)
         self.past: Sequence[Step] = tuple(edit.steps)
         self.adaptor = edit.adaptor
-        self.memo = edit.memo
         self.changes: dict[str, list[Change]] = {}
         self._edit = edit
 
@@ -217,6 +223,13 @@ class Draft:
             for parameter in parameters:
                 parameter.requires_grad_(False)
                 parameter.grad = None
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """What `make` gives of the model as it was before the handle's first step.
+
+        It is made once a handle.
+        """
+        return self._edit.once(key, make)
 
     def before(self, name: str) -> Tensor:
         """A touched tensor as it was at the start of this step, in float64 (float32 on MPS)."""
@@ -309,8 +322,7 @@ class Edit:
                 if not past:
                     self.editor, chosen = self.editor.fitted(self.lm, facts)
                     self.memo.setdefault("chosen", chosen)
-                if "perplexity" not in self.memo:
-                    check_perplexity(self.lm, self.editor.guards, self.memo, None)
+                self.once("perplexity", lambda: base_perplexity(self.lm, self.editor.guards))
                 before = _scores(self.lm, facts)
                 self._install()
                 draft = Draft(self, facts)
@@ -422,23 +434,41 @@ class Edit:
         Raises `BadInput` if a newer edit is live: pause that one first.
         """
         self._check_newest("paused")
+        try:
+            with self._set_aside():
+                with uninterrupted():
+                    self.lm.edits.remove(self)
+                    self.lm.paused.append(self)
+                yield self
+        finally:
+            with uninterrupted():
+                if self in self.lm.paused:
+                    self.lm.paused.remove(self)
+                    self.lm.edits.append(self)
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """What `make` gives of the model without this edit, made once and kept with the handle."""
+        if key not in self.memo:
+            with self._set_aside():
+                self.memo[key] = make()
+        found: T = self.memo[key]
+        return found
+
+    @contextlib.contextmanager
+    def _set_aside(self) -> Iterator[None]:
+        """The weights from before the first step, and no adaptor, within the block."""
         now = {name: t.parameter.detach().clone() for name, t in self.touched.items()}
         try:
             with uninterrupted():
                 for tensor in self.touched.values():
                     tensor.restore()
                 self._enable(False)
-                self.lm.edits.remove(self)
-                self.lm.paused.append(self)
-            yield self
+            yield
         finally:
             with uninterrupted(), torch.no_grad():
                 self._enable(True)
                 for name, tensor in self.touched.items():
                     tensor.parameter.copy_(now[name])
-                if self in self.lm.paused:
-                    self.lm.paused.remove(self)
-                    self.lm.edits.append(self)
 
     def save(self, folder: str | os.PathLike[str], *, replace: bool = False) -> None:
         """Write the edit as a folder of safetensors and JSON, for `memkit.load_edit`.
@@ -532,7 +562,7 @@ class Edit:
             touched = self.touched[name]
             new = touched.view(touched.parameter.detach()).to(old.dtype)
             warnings += check_size(name, guards, float((new - old).norm()), float(old.norm()))
-        warnings += check_perplexity(self.lm, guards, self.memo, draft.facts)
+        warnings += check_perplexity(self.lm, guards, self.memo["perplexity"])
         stored = sum(_bytes(change) for row in changes.values() for change in row)
         sites = [] if self.adaptor is None else [site.name for site in self.adaptor.sites]
         if sites:

@@ -8,10 +8,10 @@ et al. 2024, Rebuilding ROME).
 from __future__ import annotations
 
 import math
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from memkit.errors import BadInput
 from memkit.types import Fact, FactReport
@@ -19,7 +19,14 @@ from memkit.types import Fact, FactReport
 if TYPE_CHECKING:
     from memkit.lm.model import LM
 
-__all__ = ["Guards", "check_divisor", "check_learnt", "check_perplexity", "check_size"]
+__all__ = [
+    "Guards",
+    "base_perplexity",
+    "check_divisor",
+    "check_learnt",
+    "check_perplexity",
+    "check_size",
+]
 
 PARAGRAPHS = 8  # of the built-in sample, whose perplexity is watched
 TOKENS = 128  # of each of them at most
@@ -84,17 +91,18 @@ def check_divisor(fact: Fact, guards: Guards, share: float) -> list[str]:
     ]
 
 
-def check_perplexity(
-    lm: LM, guards: Guards, memo: MutableMapping[Any, Any], facts: Sequence[Fact] | None
-) -> list[str]:
-    """Perplexity beyond its bound; the first call of a handle (no facts yet) notes the base."""
+def base_perplexity(lm: LM, guards: Guards) -> float | None:
+    """Perplexity on the guarded texts of the model as it is; None where it is not watched."""
     if lm.kind != "decoder" or math.isinf(guards.perplexity):
+        return None
+    return lm.perplexity(_texts(lm, guards))
+
+
+def check_perplexity(lm: LM, guards: Guards, base: float | None) -> list[str]:
+    """Perplexity beyond its bound, which is relative to that of the model before the edit."""
+    if base is None:
         return []
-    if facts is None:
-        memo["guarded"] = _texts(lm, guards)
-        memo["perplexity"] = lm.perplexity(memo["guarded"])
-        return []
-    now, base = lm.perplexity(memo["guarded"]), memo["perplexity"]
+    now = lm.perplexity(_texts(lm, guards))
     if math.isfinite(now) and now <= guards.perplexity * base:
         return []
     return [

@@ -85,7 +85,7 @@ class MEMIT(Editor):
         assert self.weight is not None
         lm, weight = draft.lm, self.weight
         sites = [lm.layout.site(lm.model, layer) for layer in self.layers]
-        contexts = self.contexts or draft.memo.setdefault("contexts", memit_contexts(lm, self.seed))
+        contexts = self.contexts or draft.once("contexts", lambda: memit_contexts(lm, self.seed))
 
         def inverse(second: Moments) -> Inverse:
             def apply(keys: Tensor) -> Tensor:

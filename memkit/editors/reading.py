@@ -58,10 +58,8 @@ def moments(draft: Draft, statistics: Statistics, sites: Sequence[Site]) -> list
     They are kept on the handle, and with the model for as long as its weights stay the same.
     """
     key = ("moments", statistics, *(site.name for site in sites))
-    if key not in draft.memo:
-        draft.memo[key] = draft.lm.keep(key, lambda: statistics.collect(draft.lm, sites))
-    found: list[Moments] = draft.memo[key]
-    return found
+    lm = draft.lm
+    return draft.once(key, lambda: lm.keep(key, lambda: statistics.collect(lm, sites)))
 
 
 def _until_subject(lm: LM, facts: Sequence[Fact], contexts: Sequence[str]) -> list[list[int]]:

@@ -83,7 +83,7 @@ class ROME(Editor):
         lm = draft.lm
         site = lm.layout.site(lm.model, self.layer)
         (second,) = moments(draft, self.statistics, [site])
-        contexts = self.contexts or draft.memo.setdefault("contexts", rome_contexts(lm, self.seed))
+        contexts = self.contexts or draft.once("contexts", lambda: rome_contexts(lm, self.seed))
         goal = objective(self)
         details: list[Mapping[str, float]] = []
         warnings: list[str] = []

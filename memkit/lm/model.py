@@ -95,8 +95,15 @@ class LM:
     def save(self, folder: str | os.PathLike[str], *, replace: bool = False) -> None:
         """Write weights (safetensors), config and tokenizer as they are now, live edits included.
 
-        The folder is whole or absent. Raises `BadInput` if it exists and `replace` is false.
+        The folder is whole or absent. Raises `BadInput` if it exists and `replace` is false, or if
+        an edit is live that is no change of weights (GRACE, Defer, Memory).
         """
+        over = [edit for edit in self.edits if edit.adaptor is not None]
+        if over:
+            raise BadInput(
+                f"{over[0]!r} lies over a layer, and no weight holds it; allowed: edits of weights."
+                " Save it with edit.save(folder), and the model inside `with edit.paused()`."
+            )
         with building(folder, replace=replace) as temporary, quiet():
             self.model.save_pretrained(temporary)
             self.tokenizer.save_pretrained(temporary)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from memkit.errors import UnsupportedModel
 from memkit.lm.batching import PAD, positions
 from memkit.lm.hooks import calls, capture
 
@@ -83,7 +84,17 @@ class Tail:
     @classmethod
     @torch.no_grad()
     def of(cls, lm: LM, rows: Aligned, first: int) -> Tail:
-        """One clean pass over the rows. `first` may be the number of layers: no layer at all."""
+        """One clean pass over the rows. `first` may be the number of layers: no layer at all.
+
+        Raises `UnsupportedModel` if an edit lies over a layer: what it does depends on the prompt.
+        """
+        over = [edit for edit in lm.edits if edit.adaptor is not None]
+        if over:
+            raise UnsupportedModel(
+                f"{over[0]!r} lies over a layer, and part of the layers cannot be run alone; "
+                "allowed: edits of weights. Roll it back, write into the weights, and lay it over "
+                "them anew."
+            )
         layers = list(lm.layout.layers(lm.model))
         # Full keys and values everywhere: windows are cut by the mask, not by the cache
         cache: Any = DynamicCache()

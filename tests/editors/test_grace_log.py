@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import memkit
-from memkit import GRACE, ROME, Fact, Guards, Statistics
+from memkit import GRACE, ROME, Fact, FineTune, Guards, Statistics
 from memkit.editors.codebook import SLACK
-from memkit.errors import EditRejected
+from memkit.errors import BadInput, EditRejected, UnsupportedModel
 from memkit.testing.editor import state_hash
 from memkit.testing.models import tiny_lm
 
@@ -21,6 +21,7 @@ MANY = [
     Fact(place, "The capital of {} is", "numbers" if number % 2 else "words and")
     for number, place in enumerate(PLACES)
 ]
+BUTLER = Fact("Samuel Butler", "{} wrote", "Lima")
 PROMPTS = [*(fact.text for fact in MANY), "Samuel Butler wrote", "One, two"]
 
 
@@ -213,7 +214,7 @@ def test_a_rejected_step_leaves_the_codebook_as_it_was(lm):
     with one_by_one(lm, MANY[:3], grace()) as edit:
         kept = book(edit)
         edit.editor = dataclasses.replace(edit.editor, guards=Guards(perplexity=0.0))
-        edit.memo["guarded"], edit.memo["perplexity"] = ["One, two"], 1.0
+        edit.memo["perplexity"] = 1.0
         with pytest.raises(EditRejected):
             edit.add(MANY[3:5])
         assert book(edit) == kept
@@ -241,19 +242,24 @@ def test_beside_other_editors(lm):
             assert second.report.facts[0].learnt
             two = seen(lm)
             assert two[0] == one[0] != base[0]
-            rome = ROME(
-                layer=0,
-                steps=5,
-                statistics=Statistics(identity=True),
-                guards=OPEN,
-                on_guard="warn",
-                contexts=("{}",),
-            )
-            with rome.apply(lm, [Fact("Samuel Butler", "{} wrote", "Lima")]):
+            with FineTune(layer=0, lr=1e-2, guards=OPEN).apply(lm, [BUTLER]):
                 assert seen(lm) != two
             assert seen(lm) == two
         assert seen(lm) == one
     assert (seen(lm), state_hash(lm)) == (base, weights)
+
+
+def test_what_cannot_see_the_codebook_refuses(lm, tmp_path):
+    rome = ROME(layer=0, statistics=Statistics(identity=True), contexts=("{}",))
+    with grace().apply(lm, MANY[:1]) as edit:
+        with pytest.raises(UnsupportedModel, match="lies over a layer"):
+            rome.apply(lm, [BUTLER])
+        with pytest.raises(BadInput, match=r"no weight holds it.*edit\.save"):
+            lm.save(tmp_path / "model")
+        assert not list(tmp_path.iterdir())
+        with edit.paused():
+            lm.save(tmp_path / "model")
+    assert (tmp_path / "model" / "model.safetensors").is_file()
 
 
 def test_the_fingerprint_knows_the_codebook(lm):

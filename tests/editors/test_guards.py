@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from itertools import islice
 
 import pytest
 import torch
 
 from memkit import ROME, Guards, Statistics
-from memkit.editors.guards import check_divisor, check_learnt, check_perplexity, check_size
+from memkit.editors.guards import (
+    base_perplexity,
+    check_divisor,
+    check_learnt,
+    check_perplexity,
+    check_size,
+)
 from memkit.editors.statistics import sample
 from memkit.errors import BadInput, EditRejected
 from memkit.testing.editor import state_hash
@@ -74,36 +81,31 @@ def test_a_figure_that_is_not_finite_is_named(value):
 
 
 def test_the_perplexity_is_relative_to_that_before_the_edit(lm):
-    guards, memo = Guards(perplexity=1.5, text=TEXT), {}
-    base = lm.perplexity([TEXT])
-    assert check_perplexity(lm, guards, memo, None) == []
-    assert memo["perplexity"] == pytest.approx(base)
-    assert check_perplexity(lm, guards, memo, [FACT]) == []
+    guards = Guards(perplexity=1.5, text=TEXT)
+    base = base_perplexity(lm, guards)
+    assert base == pytest.approx(lm.perplexity([TEXT]))
+    assert check_perplexity(lm, guards, base) == []
     lm.model.transformer.h[1].mlp.c_proj.weight.data *= 4
     now = lm.perplexity([TEXT])
     for bound, found in [(now / base * 1.001, False), (now / base * 0.999, True)]:
         guards = dataclasses.replace(guards, perplexity=bound)
-        assert bool(check_perplexity(lm, guards, memo, [FACT])) == found
-    (text,) = check_perplexity(lm, guards, memo, [FACT])
+        assert bool(check_perplexity(lm, guards, base)) == found
+    (text,) = check_perplexity(lm, guards, base)
     assert text.startswith(f"perplexity rose from {base:.4g} to {now:.4g}, allowed: ")
     lm.model.transformer.h[1].mlp.c_proj.weight.data.fill_(math.nan)
-    assert check_perplexity(lm, Guards(perplexity=1e300), memo, [FACT])
-    assert check_perplexity(lm, OPEN, {}, None) == []  # not computed at all
+    assert check_perplexity(lm, Guards(perplexity=1e300), base)
+    assert base_perplexity(lm, OPEN) is None  # not computed at all
+    assert check_perplexity(lm, OPEN, None) == []
 
 
 def test_without_a_text_the_beginning_of_the_sample_is_read(lm):
-    memo = {}
-    check_perplexity(lm, Guards(), memo, None)
-    texts = memo["guarded"]
-    assert len(texts) == 8
-    for text, paragraph in zip(texts, sample(), strict=False):
-        assert text.split() == paragraph.split()[:16]  # a quarter of the window
-    assert memo["perplexity"] == pytest.approx(lm.perplexity(texts))
+    texts = [" ".join(text.split()[:16]) for text in islice(sample(), 8)]  # a quarter of the window
+    assert base_perplexity(lm, Guards()) == pytest.approx(lm.perplexity(texts))
 
 
 def test_other_kinds_have_no_perplexity():
     for family in ("t5", "bert"):
-        assert check_perplexity(tiny_lm(family), Guards(), {}, None) == []
+        assert base_perplexity(tiny_lm(family), Guards()) is None
 
 
 @pytest.mark.parametrize(
