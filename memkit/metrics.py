@@ -28,6 +28,7 @@ __all__ = [
     "contains",
     "exact_match",
     "generation_entropy",
+    "grace_f1",
     "harmonic_mean",
     "ngram_entropy",
     "normalise",
@@ -95,6 +96,17 @@ def token_f1(prediction: str, answers: Sequence[str]) -> float:
         return 2 * shared / (predicted.total() + gold.total()) if shared else 0.0
 
     return max((f1(Counter(normalise(answer).split())) for answer in answers), default=0.0)
+
+
+def grace_f1(prediction: Sequence[int], target: Sequence[int]) -> float:
+    """F1 of token ids as the GRACE code has it: distinct shared ids over the numbers of all.
+
+    Order is ignored, and repeats lower it. Special tokens count: with the end token in both, a
+    wrong answer of one token scores 0.5, and of two tokens against three 0.29. Source:
+    Thartvigsen/GRACE. For comparison with published figures only.
+    """
+    shared = len(set(prediction) & set(target))
+    return 2 * shared / (len(prediction) + len(target)) if shared else 0.0
 
 
 def same_answer(a: str, b: str) -> float:

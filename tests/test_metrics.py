@@ -18,6 +18,7 @@ from memkit.metrics import (
     contains,
     exact_match,
     generation_entropy,
+    grace_f1,
     harmonic_mean,
     ngram_entropy,
     normalise,
@@ -245,3 +246,23 @@ def test_bad_input_names_the_value():
         wilson_interval([0.5, 1.0], ["x"])
     with pytest.raises(BadInput, match="2 values against 1"):
         paired_bootstrap([1, 0], [1])
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "expected"),
+    [
+        ((7, 8, 1), (7, 8, 1), 1.0),
+        ((7, 1), (8, 1), 0.5),  # the end token alone is right
+        ((7, 8, 1), (9, 5, 1), 1 / 3),  # the floor
+        ((8, 7, 1), (7, 8, 1), 1.0),  # in any order
+        ((7, 7, 7, 1), (7, 1), 2 * 2 / 6),  # repeats count once, and lengthen
+        ((7,), (8,), 0.0),
+        ((), (8,), 0.0),
+    ],
+)
+def test_the_f1_of_the_grace_code(prediction, target, expected):
+    shared = len(set(prediction) & set(target))
+    if shared:
+        precision, recall = shared / len(prediction), shared / len(target)
+        assert 2 * precision * recall / (precision + recall) == pytest.approx(expected)
+    assert grace_f1(prediction, target) == pytest.approx(expected)

@@ -170,7 +170,7 @@ def is_hub_id(path: str | os.PathLike[str]) -> bool:
 
 
 def from_hub(
-    name: str, source: str, split: str | None, **options: Any
+    name: str, source: str, split: str | None, /, **options: Any
 ) -> Iterator[Mapping[str, Any]]:
     """The rows of a data set on the Hub; `split` None takes all splits, one after the other.
 

@@ -32,8 +32,7 @@ class Row:
 
 def target_text(fact: Fact, lm: LM) -> str:
     """The target as it goes on from the prompt: a decoder's begins with a space, once."""
-    apart = lm.kind == "decoder" and not (fact.text[-1:].isspace() or fact.target[:1].isspace())
-    return f" {fact.target}" if apart else fact.target
+    return lm.codec.continuation(fact.text, fact.target)
 
 
 def target_ids(fact: Fact, lm: LM) -> list[int]:

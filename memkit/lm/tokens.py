@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,15 @@ class Codec:
         """How many ids `prompt` gives; the special tokens alone for an empty text."""
         return len(self.wrap(self._ids(text)))
 
+    def shorten(self, text: str, tokens: int) -> str:
+        """The longest beginning of a text, in whole words, that has at most so many ids."""
+        if self.count(text) <= tokens:
+            return text
+        words = text.split(" ")
+        counts = range(len(words) + 1)
+        fits = bisect_right(counts, tokens, key=lambda n: self.count(" ".join(words[:n]))) - 1
+        return " ".join(words[:fits])
+
     def wrap(self, ids: list[int]) -> list[int]:
         """Put the special tokens around ids, where they are not there yet."""
         before = [] if ids[: len(self.prefix)] == self.prefix else self.prefix
@@ -76,6 +86,11 @@ class Codec:
         if not ids:
             raise BadInput(f"the target {text!r} has no token; allowed: at least one. Name one.")
         return self._known(ids, text)
+
+    def continuation(self, prompt: str, answer: str) -> str:
+        """The answer as it goes on from the prompt: a decoder's begins with a space, once."""
+        apart = not self.closes and not (prompt[-1:].isspace() or answer[:1].isspace())
+        return f" {answer}" if apart else answer
 
     def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """The text of generated ids, special tokens left out, exactly as it goes on from a prompt.

@@ -2,6 +2,7 @@
 
 from memkit.protocols.arms import outcomes
 from memkit.protocols.editing import editing
+from memkit.protocols.lifelong import lifelong
 from memkit.protocols.popularity import popularity
 
-__all__ = ["editing", "outcomes", "popularity"]
+__all__ = ["editing", "lifelong", "outcomes", "popularity"]

@@ -14,7 +14,7 @@ from memkit.types import Fact
 if TYPE_CHECKING:
     from memkit.lm.model import LM
 
-__all__ = ["Interview", "Probe", "View", "values"]
+__all__ = ["Interview", "Probe", "View", "first_answer", "values"]
 
 Kind = Literal["reliability", "generalisation", "portability", "locality"]
 LETTER = {"reliability": "E", "generalisation": "P", "locality": "N"}  # CounterFact's
@@ -91,7 +91,7 @@ class Interview:
             texts.update(zip(list(texts), made, strict=True))
         texts_of = (asked[probe.stop, probe.room][probe.prompt] for probe in probes)
         return [
-            (text, _answer(text, self.stop, probe.answers))
+            (text, first_answer(text, self.stop, probe.answers))
             for text, probe in zip(texts_of, probes, strict=True)
         ]
 
@@ -101,7 +101,7 @@ class Interview:
         canonical = [(probe.prompt, probe.answers[0]) for probe in probes]
         rivals = [(probe.prompt, probe.rival) for probe in probes if probe.rival is not None]
         pairs = list(dict.fromkeys([*canonical, *rivals]))
-        targets = [self._continuation(*pair) for pair in pairs]
+        targets = [self.lm.codec.continuation(*pair) for pair in pairs]
         scored = self.lm.logprob([prompt for prompt, _ in pairs], targets, self.batch_size)
         forced = dict(zip(pairs, scored, strict=True))
         views = []
@@ -134,7 +134,9 @@ class Interview:
     def _probe(self, kind: Kind, fact: Fact, prompt: str, answer: str, rival: str | None) -> Probe:
         answers = tuple(dict.fromkeys((answer, *self.aliases.get(answer, ()))))
         same = rival is None or same_answer(rival, answer)
-        lengths = (len(self.lm.codec.target(self._continuation(prompt, a))) for a in answers)
+        lengths = (
+            len(self.lm.codec.target(self.lm.codec.continuation(prompt, a))) for a in answers
+        )
         return Probe(
             kind,
             prompt,
@@ -144,11 +146,6 @@ class Interview:
             tuple(s for s in self.stop if not any(s in a for a in answers)),
             max(self.room, 1 + max(lengths)),
         )
-
-    def _continuation(self, prompt: str, answer: str) -> str:
-        """The answer as it goes on from the prompt: a decoder's begins with a space, once."""
-        apart = self.lm.kind == "decoder" and not (prompt[-1:].isspace() or answer[:1].isspace())
-        return f" {answer}" if apart else answer
 
 
 def values(probe: Probe, view: View, before: View) -> dict[str, float]:
@@ -204,7 +201,7 @@ def _mean(logprobs: Sequence[float]) -> float | None:
     return mean if math.isfinite(mean) else None
 
 
-def _answer(text: str, stop: Sequence[str], answers: Sequence[str]) -> str:
+def first_answer(text: str, stop: Sequence[str], answers: Sequence[str]) -> str:
     """The text before the first stop string, stripped.
 
     A stop string within an accepted answer with which the text begins is a part of that answer, as

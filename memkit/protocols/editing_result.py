@@ -17,7 +17,18 @@ from memkit.protocols.editing_modes import Snapshot
 from memkit.protocols.editing_probes import Probe, View, values
 from memkit.types import Fact
 
-__all__ = ["Cell", "Column", "CurvePoint", "EditingResult", "Record", "columns", "curve"]
+__all__ = [
+    "Cell",
+    "Column",
+    "CurvePoint",
+    "EditingResult",
+    "Record",
+    "aligned",
+    "cell_text",
+    "columns",
+    "curve",
+    "mean_cell",
+]
 
 Floats = npt.NDArray[np.float64]
 EMPTY = 1e-12  # narrower than this, an interval is empty up to rounding
@@ -25,7 +36,7 @@ FIRST = 10  # edits whose retention is watched
 PARTS = ("ES", "PS", "NS")
 BYTES = ("peak_bytes", "stored_bytes")
 COSTS = ("seconds", *BYTES)
-NO_SHARES = ("EM", "PM", "NM", "fluency", "consistency", *COSTS)
+NO_SHARES = ("EM", "PM", "NM", "fluency", "consistency", "nll", "perplexity", *COSTS)
 
 # Title, names of the columns, and for each line of the table the scores in it, "" for none.
 Table = tuple[str, tuple[str, ...], Mapping[str, tuple[str, ...]]]
@@ -192,16 +203,16 @@ class EditingResult:
                 shown = [self._shown(scores[i] if i < len(scores) else "", stage) for i in kept]
                 if any(shown):
                     made.append([f"{stage:{width}}  {label}".rstrip(), *shown])
-        return ["", title, *_aligned(made)]
+        return ["", title, *aligned(made)]
 
     def _shown(self, score: str, stage: str) -> str:
         if score not in self.columns or stage not in self.columns[score].cells:
             return ""
         found = self.columns[score].cells[stage]
         if score not in COSTS:
-            return _text(found)
+            return cell_text(found)
         unit = 1e6 if score in BYTES else 1.0
-        return _text(Cell(found.mean / unit, found.low / unit, found.high / unit), ".3g", ".3g")
+        return cell_text(Cell(found.mean / unit, found.low / unit, found.high / unit), ".3g", ".3g")
 
     def _curve(self) -> list[str]:
         if not self.curve:
@@ -209,8 +220,8 @@ class EditingResult:
         made = [["edits", "all so far", "the first 10", "locality unchanged", "locality right"]]
         for point in self.curve:
             cells = (point.reliability, point.first, point.unchanged, point.right)
-            made.append([f"{point.edits:,}", *(_text(c) if c else "" for c in cells)])
-        return ["", "Retention: exact match after so many edits", *_aligned(made)]
+            made.append([f"{point.edits:,}", *(cell_text(c) if c else "" for c in cells)])
+        return ["", "Retention: exact match after so many edits", *aligned(made)]
 
 
 def columns(
@@ -247,15 +258,19 @@ def curve(snapshots: Sequence[Snapshot], samples: int, seed: int) -> tuple[Curve
     """The curve with its intervals, by resampling facts."""
 
     def over(values: Sequence[float]) -> Cell | None:
-        if not values:
-            return None
-        array = np.array(values)
-        return _cell(array, bootstrap_means(array[:, None], resamples=samples, seed=seed)[:, 0])
+        return mean_cell(values, samples, seed) if values else None
 
     return tuple(
         CurvePoint(s.edits, over(s.own), over(s.own[:FIRST]), over(s.unchanged), over(s.right))
         for s in snapshots
     )
+
+
+def mean_cell(values: Sequence[float], samples: int, seed: int, name: str = "") -> Cell:
+    """The mean of at least one value, and its interval by resampling them."""
+    array = np.array(values)
+    drawn = bootstrap_means(array[:, None], resamples=samples, seed=seed)[:, 0]
+    return _cell(array, drawn, name)
 
 
 def _cell(here: Floats, drawn: Floats, name: str = "") -> Cell:
@@ -284,14 +299,14 @@ def _percentile(mean: float, drawn: Floats) -> Cell:
     return Cell(mean, float(low), float(high))
 
 
-def _text(cell: Cell, mean: str = ".3f", bound: str = ".2f") -> str:
+def cell_text(cell: Cell, mean: str = ".3f", bound: str = ".2f") -> str:
     """Mean and interval in these formats; the mean alone where the interval is empty."""
     if cell.high - cell.low < EMPTY:
         return f"{cell.mean:{mean}}"
     return f"{cell.mean:{mean}} [{cell.low:{bound}}, {cell.high:{bound}}]"
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows of equal length as lines, the first column to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [

@@ -71,3 +71,18 @@ def test_a_tokenizer_without_vocabulary_is_refused():
     """What transformers makes of a folder with a config and no tokenizer."""
     with pytest.raises(BadInput, match=r"GPT2Tokenizer, 1 entries.*tokenizer\.json"):
         Codec(transformers.GPT2Tokenizer(), 1000, closes=False)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_text_is_cut_after_the_last_word_that_fits(style: str):
+    own = codec(style)
+    text = "Samuel Butler wrote Erewhon, and words and numbers."
+    assert own.shorten(text, 60) == text
+    whole = own.count(text)
+    for room in range(own.count(""), whole):
+        some = own.shorten(text, room)
+        assert text.startswith(some)
+        assert text[len(some)] == " " or not some
+        assert own.count(some) <= room
+        longer = " ".join(text.split(" ")[: len(some.split()) + 1])
+        assert own.count(longer) > room

@@ -40,6 +40,9 @@ class Parrot:
         words = [self.says.get(prompt, "").split(" ")[:room] for prompt in prompts]
         return [cut(" " + " ".join(some), stop) for some in words]
 
+    def continuation(self, prompt, answer):
+        return f" {answer}"
+
     def logprob(self, prompts, targets, batch_size):
         self.scored.append(list(zip(prompts, targets, strict=True)))
         return [self._score(*pair) for pair in zip(prompts, targets, strict=True)]
