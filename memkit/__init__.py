@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from memkit.retrieval.bm25 import BM25
     from memkit.retrieval.definitions import Definitions
     from memkit.retrieval.dense import Dense
+    from memkit.retrieval.hybrid import Hybrid
     from memkit.routing.base import Outcome
     from memkit.routing.baselines import Always, Oracle, Random
     from memkit.routing.popularity import PopularityRouter
@@ -92,6 +93,7 @@ _HOME = {
     "GRACE": "memkit.editors.grace",
     "Guards": "memkit.editors.guards",
     "Hit": "memkit.types",
+    "Hybrid": "memkit.retrieval.hybrid",
     "IndexMismatch": "memkit.errors",
     "LM": "memkit.lm.model",
     "MEMIT": "memkit.editors.memit",
@@ -147,6 +149,7 @@ __all__ = [
     "GRACE",
     "Guards",
     "Hit",
+    "Hybrid",
     "IndexMismatch",
     "LM",
     "MEMIT",
