@@ -40,6 +40,13 @@ class Index(Retriever, Protocol):
         """Forget the passages. Raises `BadInput` for an id that is not there, before any goes."""
         ...
 
+    def replace(self, passages: Iterable[Passage]) -> None:
+        """Give passages that are there another title and text, at once and together.
+
+        Raises `BadInput` for an id that is not there or stands twice, before any changes.
+        """
+        ...
+
 
 def check_search(queries: Sequence[str], k: int) -> None:
     """Raise `BadInput` unless `queries` is a list of non-empty texts and `k` at least 1."""

@@ -194,6 +194,15 @@ class BM25:
             rows.rows(removed)
             self._change(rows, manifest, [], removed)
 
+    def replace(self, passages: Iterable[Passage]) -> None:
+        """Give passages that are in the index another title and text, here and on disk.
+
+        Raises `BadInput` for an id that stands twice or is not there; nothing is changed then.
+        """
+        rows, manifest = self._own()
+        if changed := rows.check_old(passages):
+            self._change(rows, manifest, changed, [passage.id for passage in changed])
+
     def _own(self) -> tuple[PassageFile, Manifest]:
         """The passage file and the card of an index that can be changed."""
         self._check_open()

@@ -172,15 +172,8 @@ class Dense:
         Only what is new is encoded; the index is written anew, its graph too, and moved into place.
         Raises `BadInput` for an id that is there already, before anything is changed.
         """
-        new = _by_id(self._passages.check_new(passages))
-        if not new:
-            return
-        _check("auto", batch_size, SHARD, len(new))
-        vectors = np.concatenate(_encode(self.encoder, new, self.path, batch_size, SHARD))
-        both = [*self._passages, *new]
-        order = np.array(sorted(range(len(both)), key=lambda row: both[row].id))
-        self._rewrite([both[row] for row in order], _merged(self._vectors, vectors, order))
-        discard_shards(self.path)
+        if new := self._passages.check_new(passages):
+            self._change(new, [], batch_size)
 
     def remove(self, ids: Iterable[str]) -> None:
         """Forget the passages; the index is written anew and moved into place.
@@ -188,12 +181,30 @@ class Dense:
         Raises `BadInput` for an id that is not there, and if no passage would be left, before
         anything is changed.
         """
-        gone = self._passages.rows(ids)
-        if not gone:
-            return
-        kept = np.delete(np.arange(len(self)), gone)
-        passages = check_corpus(self._passages[int(row)] for row in kept)
-        self._rewrite(passages, _merged(self._vectors, self._vectors[:0], kept))
+        if gone := self._passages.rows(ids):
+            self._change([], gone, 1)
+
+    def replace(self, passages: Iterable[Passage], *, batch_size: int = 16) -> None:
+        """Give passages that are there another title and text, as `add` and `remove` would.
+
+        Raises `BadInput` for an id that is not there or stands twice, before anything is changed.
+        """
+        if new := self._passages.check_old(passages):
+            self._change(new, self._passages.rows(p.id for p in new), batch_size)
+
+    def _change(self, new: list[Passage], gone: list[int], batch_size: int) -> None:
+        """Make it an index of what is there, without the rows `gone`, and of `new`."""
+        _check("auto", batch_size, SHARD, len(new))
+        new = _by_id(new)
+        both = [*self._passages, *new]
+        kept = np.delete(np.arange(len(both)), gone).tolist()
+        order = np.array(sorted(kept, key=lambda row: both[row].id), dtype=np.int64)
+        passages = check_corpus(both[row] for row in order)
+        vectors = self._vectors[:0]
+        if new:
+            vectors = np.concatenate(_encode(self.encoder, new, self.path, batch_size, SHARD))
+        self._rewrite(passages, _merged(self._vectors, vectors, order))
+        discard_shards(self.path)
 
     def _rewrite(self, passages: list[Passage], parts: Iterable[Vectors]) -> None:
         """Replace the index by one of these passages and vectors, in order of id."""

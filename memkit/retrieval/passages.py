@@ -143,6 +143,16 @@ class PassageFile:
                 )
         return passages
 
+    def check_old(self, passages: Iterable[Passage]) -> list[Passage]:
+        """The passages as a list, if they can replace some here; an empty list can.
+
+        Raises `BadInput` if an id stands twice, or is not in the file.
+        """
+        passages = list(passages)
+        for passage in check_corpus(passages) if passages else ():
+            self.row(passage.id)
+        return passages
+
     def _find(self, id: str) -> int | None:
         """Bisect: O(log n) rows are read."""
         low, high = 0, len(self)

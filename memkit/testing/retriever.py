@@ -225,13 +225,37 @@ class IndexContract(RetrieverContract):
         retriever.add(gone)
         assert _same(retriever, build(passages, tmp_path / "all"), wanted)
 
-    def test_nothing_added_or_removed_changes_nothing(
+    def test_what_is_replaced_is_found_by_its_new_text_and_no_longer_by_the_old(
+        self,
+        build: Callable[..., Index],
+        open: Callable[..., Index],
+        retriever: Index,
+        path: Path,
+        tmp_path: Path,
+        passages: list[Passage],
+        wanted: dict[str, str],
+    ) -> None:
+        """As if it had always been there, scores too; two passages exchange their texts."""
+        one, other = passages[1], passages[-1]
+        swapped = [dataclasses.replace(other, id=one.id), dataclasses.replace(one, id=other.id)]
+        after = [next((new for new in swapped if new.id == old.id), old) for old in passages]
+        before = _hits(retriever, wanted)
+        retriever.replace(iter(swapped))
+        assert _hits(retriever, wanted) != before
+        assert len(retriever) == len(passages)
+        assert _same(retriever, build(after, tmp_path / "after"), wanted)
+        assert _hits(open(path, corpus=after), wanted) == _hits(retriever, wanted)
+        retriever.replace([one, other])
+        assert _same(retriever, build(passages, tmp_path / "all"), wanted)
+
+    def test_nothing_added_removed_or_replaced_changes_nothing(
         self, retriever: Index, wanted: dict[str, str]
     ) -> None:
         """Empty lists are no error."""
         before = _hits(retriever, wanted)
         retriever.add([])
         retriever.remove([])
+        retriever.replace([])
         assert _hits(retriever, wanted) == before
 
     @pytest.mark.parametrize("fault", ["there already", "twice", "exception"])
@@ -259,6 +283,27 @@ class IndexContract(RetrieverContract):
             retriever.remove([passages[0].id, "no such id"])
         with pytest.raises(BadInput, match="empty"):
             retriever.remove([passage.id for passage in passages])
+        assert (_hits(retriever, wanted), _files(path.parent)) == (before, files)
+
+    @pytest.mark.parametrize("fault", ["not there", "twice", "exception"])
+    def test_a_replacement_that_fails_replaces_nothing(
+        self,
+        retriever: Index,
+        path: Path,
+        passages: list[Passage],
+        wanted: dict[str, str],
+        fault: str,
+    ) -> None:
+        """Neither here nor on disk."""
+        new = dataclasses.replace(passages[0], text="A new passage on ships and tea.")
+        more, error = {
+            "not there": (iter([new, Passage("no such id", "tea")]), BadInput),
+            "twice": (iter([new, new]), BadInput),
+            "exception": (_interrupted([new]), KeyboardInterrupt),
+        }[fault]
+        before, files = _hits(retriever, wanted), _files(path.parent)
+        with pytest.raises(error):
+            retriever.replace(more)
         assert (_hits(retriever, wanted), _files(path.parent)) == (before, files)
 
     @pytest.mark.parametrize("fault", ["empty", "twice", "exception"])

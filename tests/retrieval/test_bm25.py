@@ -130,6 +130,12 @@ def test_many_changes_equal_one_build(engine: str, tmp_path: Path) -> None:
         gone = rng.sample(sorted(there), len(there) // 3)
         index.remove(gone)
         there = {id: passage for id, passage in there.items() if id not in gone}
+        other = [
+            Passage(id, " ".join(rng.choices(words, k=rng.randint(1, 9))))
+            for id in rng.sample(sorted(there), len(there) // 2)
+        ]
+        index.replace(other)
+        there |= {passage.id: passage for passage in other}
         fresh = BM25.build(there.values(), tmp_path / str(step), engine=engine)
         assert list(index.passages()) == list(fresh.passages())
         assert index.search(words, k=50) == fresh.search(words, k=50)
