@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         IndexMismatch,
         MemkitError,
         MissingDependency,
+        MissingSignal,
         NotTrained,
         UnsupportedModel,
     )
@@ -49,7 +50,16 @@ if TYPE_CHECKING:
     from memkit.retrieval.hybrid import Hybrid
     from memkit.routing.base import Outcome
     from memkit.routing.baselines import Always, Oracle, Random
+    from memkit.routing.cascade import Cascade
+    from memkit.routing.combined import CombinedRouter
+    from memkit.routing.conformal import Conformal
+    from memkit.routing.edits import EditScope
+    from memkit.routing.entropy import EntropyRouter
+    from memkit.routing.margin import MarginRouter
+    from memkit.routing.neighbour import NeighbourRouter
     from memkit.routing.popularity import PopularityRouter
+    from memkit.routing.probe import ProbeRouter
+    from memkit.routing.score import ScoreRouter
     from memkit.routing.table import PopularityTable
     from memkit.showcase import demo
     from memkit.types import (
@@ -73,7 +83,10 @@ _HOME = {
     "BM25": "memkit.retrieval.bm25",
     "BadInput": "memkit.errors",
     "Benchmark": "memkit.benchmarks.base",
+    "Cascade": "memkit.routing.cascade",
+    "CombinedRouter": "memkit.routing.combined",
     "Completion": "memkit.lm.generation",
+    "Conformal": "memkit.routing.conformal",
     "Decision": "memkit.types",
     "Defer": "memkit.editors.defer",
     "Definitions": "memkit.retrieval.definitions",
@@ -82,6 +95,8 @@ _HOME = {
     "Edit": "memkit.editors.base",
     "EditRejected": "memkit.errors",
     "EditReport": "memkit.types",
+    "EditScope": "memkit.routing.edits",
+    "EntropyRouter": "memkit.routing.entropy",
     "Fact": "memkit.types",
     "FactReport": "memkit.types",
     "FineTune": "memkit.editors.finetune",
@@ -97,20 +112,25 @@ _HOME = {
     "IndexMismatch": "memkit.errors",
     "LM": "memkit.lm.model",
     "MEMIT": "memkit.editors.memit",
+    "MarginRouter": "memkit.routing.margin",
     "MemkitError": "memkit.errors",
     "Memory": "memkit.editors.memory",
     "MissingDependency": "memkit.errors",
+    "MissingSignal": "memkit.errors",
+    "NeighbourRouter": "memkit.routing.neighbour",
     "NotTrained": "memkit.errors",
     "Oracle": "memkit.routing.baselines",
     "Outcome": "memkit.routing.base",
     "Passage": "memkit.types",
     "PopularityRouter": "memkit.routing.popularity",
     "PopularityTable": "memkit.routing.table",
+    "ProbeRouter": "memkit.routing.probe",
     "Prompt": "memkit.types",
     "QA": "memkit.qa",
     "Question": "memkit.types",
     "ROME": "memkit.editors.rome",
     "Random": "memkit.routing.baselines",
+    "ScoreRouter": "memkit.routing.score",
     "Statistics": "memkit.editors.statistics",
     "TargetLogprob": "memkit.lm.scoring",
     "Template": "memkit.prompts",
@@ -129,7 +149,10 @@ __all__ = [
     "BM25",
     "BadInput",
     "Benchmark",
+    "Cascade",
+    "CombinedRouter",
     "Completion",
+    "Conformal",
     "Decision",
     "Defer",
     "Definitions",
@@ -138,6 +161,8 @@ __all__ = [
     "Edit",
     "EditRejected",
     "EditReport",
+    "EditScope",
+    "EntropyRouter",
     "Fact",
     "FactReport",
     "FineTune",
@@ -153,20 +178,25 @@ __all__ = [
     "IndexMismatch",
     "LM",
     "MEMIT",
+    "MarginRouter",
     "MemkitError",
     "Memory",
     "MissingDependency",
+    "MissingSignal",
+    "NeighbourRouter",
     "NotTrained",
     "Oracle",
     "Outcome",
     "Passage",
     "PopularityRouter",
     "PopularityTable",
+    "ProbeRouter",
     "Prompt",
     "QA",
     "Question",
     "ROME",
     "Random",
+    "ScoreRouter",
     "Statistics",
     "TargetLogprob",
     "Template",

@@ -2,6 +2,7 @@
 
     MemkitError
     ├── BadInput            a value that the caller gave is not allowed
+    │   └── MissingSignal   a router needs a signal that it was not given; QA computes it
     ├── UnsupportedModel    no layout knows this architecture, or it cannot do what was asked
     ├── NotTrained          used before `fit` or `train`
     ├── EditRejected        a guard found an edit harmful; it was taken back
@@ -22,6 +23,7 @@ __all__ = [
     "IndexMismatch",
     "MemkitError",
     "MissingDependency",
+    "MissingSignal",
     "NotTrained",
     "UnsupportedModel",
 ]
@@ -33,6 +35,14 @@ class MemkitError(Exception):
 
 class BadInput(MemkitError, ValueError):
     """A value that the caller gave is not allowed."""
+
+
+class MissingSignal(BadInput):
+    """A router needs signals that it was not given: `names`. QA computes them and asks again."""
+
+    def __init__(self, message: str, names: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 class UnsupportedModel(MemkitError):

@@ -27,7 +27,7 @@ __all__ = [
     "Source",
 ]
 
-Source = Literal["weights", "retrieval"]
+Source = Literal["weights", "retrieval", "abstain"]
 
 
 def _is_text(value: object) -> bool:
@@ -196,12 +196,18 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which memory a router chose, what it saw (`score`), and what it compared that with."""
+    """Which memory a router chose, what it saw (`score`), and what it compared that with.
+
+    `source` "abstain" is no answer at all. `passages` are shown instead of what a search finds, if
+    there are any. `promise` is the promised bound on the share of wrong answers, in [0, 1].
+    """
 
     source: Source
     score: float | None = None
     threshold: float | None = None
     reason: str = ""
+    passages: tuple[Passage, ...] = ()
+    promise: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ Departures from the paper's notebook (AlexTMallen/adaptive-retrieval):
 - Edges come from the fitting questions, not from those that are scored too; `edges_from="all"`
   gives upstream's figures.
 - A global threshold, fitted on all questions, for relations unseen in fitting and questions
-  without one. Unknown popularity is a case of `decide`; there such rows are dropped.
+  without one; with `scope="global"` for all. Unknown popularity is a case of `decide`; there such
+  rows are dropped.
 - The estimate's deviation is that over splits. Upstream prints 2 deviations / sqrt(test size),
   which is an interval of nothing.
 """
@@ -36,21 +37,24 @@ Departures from the paper's notebook (AlexTMallen/adaptive-retrieval):
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from memkit.errors import BadInput, NotTrained
-from memkit.routing.base import Outcome
+from memkit.routing.base import NO_SIGNALS, Outcome, Signals, check_outcomes
+from memkit.routing.drift import Drifts
 from memkit.routing.table import PopularityTable
+from memkit.routing.thresholds import best_threshold
 from memkit.types import Decision, Question
 
 __all__ = ["PopularityRouter", "SplitEstimate"]
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
+LARGEST_LOG = 25.0  # ln of 7e10 views a month
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +73,13 @@ class SplitEstimate:
 
 
 @dataclass
-class PopularityRouter:
+class PopularityRouter(Drifts):
     """Retrieve for subjects less popular than a threshold, one for each relation.
 
     popularity: where page views come from for questions that bring none; without a table such
         questions count as unknown.
     rule: "exact" or "binned", see the module.
+    scope: "relation", a threshold for each, as in the paper; or "global", one for all questions.
     bins: how many bins the binned rule has; at least 1.
     edges_from: "train" or, for parity with upstream, "all": whether the edges of the binned rule
         in the splits of the estimate are those of the fitting part or of both parts.
@@ -87,6 +92,7 @@ class PopularityRouter:
 
     popularity: PopularityTable | None = None
     rule: Literal["exact", "binned"] = "exact"
+    scope: Literal["relation", "global"] = "relation"
     bins: int = 10
     edges_from: Literal["train", "all"] = "train"
     splits: int = 100
@@ -95,6 +101,7 @@ class PopularityRouter:
     thresholds_: dict[str, float] = field(init=False, repr=False, compare=False)
     global_threshold_: float = field(init=False, repr=False, compare=False)
     estimate_: SplitEstimate | None = field(init=False, repr=False, compare=False)
+    scores_: Floats = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the hyper-parameters."""
@@ -106,6 +113,7 @@ class PopularityRouter:
                 "a PopularityTable or None; make one with PopularityTable({name: page views})",
             ),
             ("rule", self.rule in ("exact", "binned"), "'exact' or 'binned'"),
+            ("scope", self.scope in ("relation", "global"), "'relation' or 'global'"),
             ("bins", self.bins >= 1, "at least 1"),
             ("edges_from", self.edges_from in ("train", "all"), "'train' or 'all'"),
             ("splits", self.splits >= 0, "at least 0"),
@@ -122,8 +130,9 @@ class PopularityRouter:
         Outcomes of unknown popularity are left out, as in the paper. `estimate_` is None if
         `splits` is 0, or if no relation has a question to spare for a test part.
 
-        Raises `BadInput` if an outcome is not in [0, 1], or if no popularity is known; the router
-        is then as it was.
+        Raises `BadInput` if an outcome lacks an arm or is not in [0, 1], if no popularity is known,
+        or if popularities look like logarithms or differ from the table's by more than a factor of
+        five, which two units do; the router is then as it was.
         """
         views, gain, weights, groups = self._arrays(outcomes)
         thresholds = {
@@ -134,10 +143,10 @@ class PopularityRouter:
         overall = self._best(views, gain, views)
         estimate = self._estimate(views, gain, weights, groups)
         self.thresholds_, self.global_threshold_ = thresholds, overall
-        self.estimate_ = estimate
+        self.estimate_, self.scores_ = estimate, np.sort(views)
         return self
 
-    def decide(self, question: Question) -> Decision:
+    def decide(self, question: Question, signals: Signals = NO_SIGNALS) -> Decision:
         """Retrieval if the popularity is below the threshold, weights at it and above.
 
         A popularity of 0 is known, and rare. Unknown popularity (None, and nothing found by the
@@ -177,20 +186,17 @@ class PopularityRouter:
         self, outcomes: Sequence[Outcome]
     ) -> tuple[Floats, Floats, Floats, Mapping[str | None, Rows]]:
         """Popularity, gain by retrieval, correctness of weights; and the rows of each relation."""
+        check_outcomes(outcomes, "PopularityRouter")
         table: list[tuple[float, float, float]] = []
         groups: dict[str | None, list[int]] = {}
         for outcome in outcomes:
             question = outcome.question
-            if not (0 <= outcome.weights <= 1 and 0 <= outcome.retrieval <= 1):
-                raise BadInput(
-                    f"the outcome of {question.text!r} is {outcome.weights!r} from weights and "
-                    f"{outcome.retrieval!r} with retrieval; allowed: scores in [0, 1]."
-                )
             views = question.popularity
             if views is None and self.popularity is not None:
                 views = self.popularity.lookup(question).value
             if views is not None:
-                groups.setdefault(question.relation, []).append(len(table))
+                own = question.relation if self.scope == "relation" else None
+                groups.setdefault(own, []).append(len(table))
                 table.append((views, outcome.retrieval - outcome.weights, outcome.weights))
         if not table:
             raise BadInput(
@@ -198,16 +204,13 @@ class PopularityRouter:
                 "Give the questions a popularity, or the router a PopularityTable."
             )
         views_, gain, weights = np.array(table, dtype=float).T
+        _check_unit(views_, self.popularity, outcomes)
         return views_, gain, weights, {name: np.array(rows) for name, rows in groups.items()}
 
     def _best(self, views: Floats, gain: Floats, seen: Floats) -> float:
-        """The lowest candidate with the largest sum of `gain` below it; `seen` makes the bins."""
+        """The best threshold among the rule's candidates; `seen` makes the bins."""
         inner = np.unique(views) if self.rule == "exact" else self._edges(seen)
-        candidates = np.concatenate([[0.0], inner, [np.inf]])
-        order = np.argsort(views)
-        sums = np.concatenate([[0.0], np.cumsum(gain[order])])
-        totals = sums[np.searchsorted(views[order], candidates, side="left")]
-        return float(candidates[np.argmax(totals.round(9))])  # rounded: equal sums must tie
+        return best_threshold(views, gain, np.concatenate([[0.0], inner, [np.inf]]))
 
     def _edges(self, seen: Floats) -> Floats:
         """Inner edges of equal-width bins of ln popularity; a single value makes a single bin."""
@@ -241,4 +244,33 @@ class PopularityRouter:
             accuracies[split], rates[split] = right / tested, retrieved / tested
         return SplitEstimate(
             float(accuracies.mean()), float(accuracies.std()), float(rates.mean()), tested
+        )
+
+
+def _check_unit(views: Floats, table: PopularityTable | None, outcomes: Sequence[Outcome]) -> None:
+    """Raise `BadInput` for popularities that are not page views, or not in the table's unit."""
+    if len(views) >= 20 and views.max() <= LARGEST_LOG and (views != np.round(views)).mean() > 0.5:
+        raise BadInput(
+            f"the popularities lie in [{views.min():.4g}, {views.max():.4g}] and are not whole, as "
+            "logarithms are; allowed: monthly page views. Give exp (or 10 to the power) of them."
+        )
+    if table is None:
+        return
+    both = [
+        (own, theirs)
+        for own, theirs in (
+            (o.question.popularity, table.lookup(replace(o.question, popularity=None)).value)
+            for o in outcomes
+            if o.question.popularity and o.question.subject is not None
+        )
+        if theirs
+    ]
+    if len(both) < 20:
+        return
+    ratio = float(np.median([own / theirs for own, theirs in both]))
+    if not 0.2 <= ratio <= 5:
+        raise BadInput(
+            f"the questions' popularity is {ratio:.3g} times (median) that of the PopularityTable "
+            f"for the same {len(both)} subjects; allowed: the same unit, monthly page views, in "
+            "both. Convert one of them."
         )

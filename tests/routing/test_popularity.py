@@ -332,6 +332,7 @@ def test_questions_without_relation_are_estimated_by_the_global_threshold():
         ({"popularity": {"Erewhon": 42}}, r"popularity is \{'Erewhon': 42\}.*PopularityTable"),
         ({"rule": "median"}, "rule is 'median'.*'exact' or 'binned'"),
         ({"bins": 0}, "bins is 0.*at least 1"),
+        ({"scope": "all"}, "scope is 'all'.*'relation' or 'global'"),
         ({"edges_from": "test"}, "edges_from is 'test'"),
         ({"splits": -1}, "splits is -1"),
         ({"train_share": 1.0}, "train_share is 1.0"),
@@ -344,7 +345,7 @@ def test_refuses_hyper_parameters(arguments, message):
 
 def test_a_refused_fit_leaves_the_router_as_it_was(router_at_100):
     for outcomes, message in (
-        ([], "none of 0 outcomes"),
+        ([], "got no outcomes"),
         ([outcome(None, 0, 1)], "none of 1 outcomes has a known popularity"),
         ([outcome(1, 0, 1), outcome(7, 0, float("nan"))], r"author of 7.*nan.*\[0, 1\]"),
         ([outcome(7, 2, 0)], r"'author of 7\?' is 2 from weights"),
@@ -362,3 +363,36 @@ def test_outcomes_of_unknown_popularity_are_left_out():
     named = [outcome(None, 1, 0, subject="Erewhon")] * 5
     router = PopularityRouter(PopularityTable({"Erewhon": 3})).fit(known + named)
     assert router.thresholds_ == {"author": 0}
+
+
+# --- scope and units ------------------------------------------------------------------------------
+
+
+def test_a_global_scope_has_one_threshold():
+    outcomes = random_outcomes(120, seed=1)
+    router = PopularityRouter(scope="global", splits=5).fit(outcomes)
+    assert router.thresholds_ == {}
+    assert router.global_threshold_ == PopularityRouter(splits=0).fit(outcomes).global_threshold_
+    for o in outcomes:
+        assert router.decide(o.question).threshold == router.global_threshold_
+    assert router.estimate_.questions == 30
+
+
+def test_refuses_logarithms_of_popularity():
+    views = [outcome(float(v), 1, 0) for v in range(2, 42)]
+    PopularityRouter().fit(views)  # small counts are fine
+    logs = [outcome(math.log(v), 1, 0) for v in range(2, 42)]
+    with pytest.raises(BadInput, match="as logarithms are; allowed: monthly page views"):
+        PopularityRouter().fit(logs)
+
+
+@pytest.mark.parametrize(("factor", "fine"), [(1, True), (3, True), (12, False), (1 / 30, False)])
+def test_refuses_another_unit_than_the_tables(factor, fine):
+    table = PopularityTable({f"entity {n}": 100.0 * n for n in range(1, 40)})
+    rows = [outcome(100.0 * n * factor, 1, 0, subject=f"entity {n}") for n in range(1, 40)]
+    router = PopularityRouter(table, splits=0)
+    if fine:
+        router.fit(rows)
+    else:
+        with pytest.raises(BadInput, match=f"{factor:.3g} times .median. that of the Popularity"):
+            router.fit(rows)

@@ -1,0 +1,162 @@
+"""The cascade: cheap routers first, the next one only where a router is not sure.
+
+Every stage but the last may pass a question on:
+
+- a stage with `consider` (such as `EditScope`) passes on what it returns None for;
+- a router with a threshold passes on what lies too near to it: the share `defer` of the questions
+  that reach it at `fit`, measured by ranks, |F(score) - F(threshold)| with F the distribution of
+  the scores at `fit`, so that units do not count. Where it has no score (unknown popularity), it
+  passes on, too;
+- any other router decides all that reaches it.
+
+A signal that only a later stage wants is computed only for questions that reach that stage. Each
+stage is fitted on the outcomes that reach it, or on all if nothing does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from memkit.errors import BadInput, NotTrained
+from memkit.routing.base import (
+    NO_SIGNALS,
+    Outcome,
+    Router,
+    Signals,
+    TrainableRouter,
+    check_outcomes,
+    decided,
+)
+from memkit.routing.drift import Drifts
+from memkit.types import Decision, Question
+
+__all__ = ["Cascade", "Stage"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """What may pass a question on."""
+
+    def consider(self, question: Question, signals: Signals) -> Decision | None:
+        """The decision, or None: not for this stage."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """Scores at `fit` in ascending order, and how near to the threshold is too near, in ranks."""
+
+    scores: Floats
+    width: float
+
+    def holds(self, decision: Decision) -> bool:
+        """Whether a decision is too near to its threshold to count."""
+        if decision.score is None or decision.threshold is None:
+            return True
+        return self.distance(decision.score, decision.threshold) < self.width
+
+    def distance(self, score: float, threshold: float) -> float:
+        """Ranks between score and threshold, as a share in [0, 1]."""
+        places = np.searchsorted(self.scores, [score, threshold])
+        return float(abs(places[0] - places[1])) / len(self.scores)
+
+
+@dataclass
+class Cascade(Drifts):
+    """Routers in order, each asked only where those before it pass a question on.
+
+    stages: at least one; the last is a router and decides whatever reaches it.
+    defer: the share of the questions that a router with a threshold passes on; in [0, 1).
+
+    Learnt by `fit`: `bands_`, one for each stage but the last, None where a stage has no band.
+
+    Raises `BadInput` for no stages, a stage that is none, and a share outside of [0, 1).
+    """
+
+    stages: tuple[Router | Stage, ...]
+    defer: float = 0.3
+    bands_: tuple[_Band | None, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check stages and share."""
+        if not self.stages or not isinstance(self.stages[-1], Router):
+            raise BadInput(
+                f"Cascade.stages is {self.stages!r}; allowed: at least one stage, the last of which"
+                " is a router. End with one that decides everything."
+            )
+        for stage in self.stages:
+            if not isinstance(stage, Router | Stage):
+                raise BadInput(f"{stage!r} is no stage; allowed: anything with decide or consider.")
+        if not 0 <= self.defer < 1:
+            raise BadInput(f"Cascade.defer is {self.defer!r}; allowed: a share in [0, 1).")
+
+    def fit(self, outcomes: Sequence[Outcome]) -> Cascade:
+        """Fit each trainable stage on what reaches it; returns itself.
+
+        Raises what the stages' `fit` raises.
+        """
+        check_outcomes(outcomes, "Cascade")
+        reaching, bands = list(outcomes), list[_Band | None]()
+        for stage in self.stages:
+            some: Any = reaching or outcomes
+            if isinstance(stage, TrainableRouter):
+                stage.fit(some)
+            if stage is self.stages[-1]:
+                break
+            band = None if isinstance(stage, Stage) else self._band(stage, some)
+            bands.append(band)
+            passed = [self._asked(stage, band, o.question, o.signals) is None for o in reaching]
+            reaching = [o for o, out in zip(reaching, passed, strict=True) if out]
+        self.bands_ = tuple(bands)
+        return self
+
+    def decide(self, question: Question, signals: Signals = NO_SIGNALS) -> Decision:
+        """The first stage's decision that is not passed on; the reason names the stage.
+
+        Raises `NotTrained` before `fit`, `MissingSignal` if the stage reached needs one.
+        """
+        if not hasattr(self, "bands_"):
+            if any(isinstance(stage, TrainableRouter) for stage in self.stages):
+                raise NotTrained(
+                    "this Cascade is not fitted yet; call fit(outcomes) first, with outcomes of "
+                    "both roads (memkit.protocols.outcomes makes them)."
+                )
+            bands: tuple[_Band | None, ...] = (None,) * (len(self.stages) - 1)
+        else:
+            bands = self.bands_
+        for stage, band in zip(self.stages, bands, strict=False):
+            decision = self._asked(stage, band, question, signals)
+            if decision is not None:
+                return _named(decision, stage)
+        last: Any = self.stages[-1]
+        return _named(decided(last, question, signals), last)
+
+    def _asked(
+        self, stage: Any, band: _Band | None, question: Question, signals: Signals
+    ) -> Decision | None:
+        """The stage's decision, or None where it passes the question on."""
+        if isinstance(stage, Stage):
+            return stage.consider(question, signals)
+        decision = decided(stage, question, signals)
+        return None if band is not None and band.holds(decision) else decision
+
+    def _band(self, stage: Any, outcomes: Sequence[Outcome]) -> _Band | None:
+        decisions = [decided(stage, o.question, o.signals) for o in outcomes]
+        both = [(d.score, d.threshold) for d in decisions if d.score is not None]
+        pairs = [(score, threshold) for score, threshold in both if threshold is not None]
+        if not pairs:
+            return None
+        band = _Band(np.sort([score for score, _ in pairs]), 0.0)
+        distances = [band.distance(*pair) for pair in pairs]
+        return _Band(band.scores, float(np.quantile(distances, self.defer)))
+
+
+def _named(decision: Decision, stage: Any) -> Decision:
+    return replace(decision, reason=f"{type(stage).__name__}: {decision.reason}")
