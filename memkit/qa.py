@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
+from memkit.deciding import Case, Decider
 from memkit.errors import BadInput
 from memkit.prompts import Template
 from memkit.retrieval.base import Retriever
-from memkit.routing.base import Router
+from memkit.routing.base import Router, Signals
 from memkit.types import Answer, Decision, Fact, Hit, Passage, Prompt, Question
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class QA:
     lm: answers, with whatever edits are live.
     retriever: finds passages. None: nothing is ever retrieved.
     router: decides. None: always the retriever if there is one, else the weights alone.
-    template: of the prompts.
+    template: of the prompts; or a function that gives each question its own.
     k: how many passages are retrieved for a question; at least 1.
     max_new_tokens: length of an answer; it ends earlier at a line break. The prompt's budget is
         the model's window less this.
@@ -47,7 +48,7 @@ class QA:
     lm: LM
     retriever: Retriever | None = None
     router: Router | None = None
-    template: Template = field(default_factory=Template)
+    template: Template | Callable[[Question], Template] = field(default_factory=Template)
     k: int = 1
     max_new_tokens: int = 16
     batch_size: int = 32
@@ -81,6 +82,9 @@ class QA:
     ) -> Answer | list[Answer]:
         """Answer one question, or many in order; those with the same decision go in one batch.
 
+        A router's signals are computed when it asks for them; what it has the model read of a bare
+        prompt is not read again if the weights answer. Where it abstains the answer is empty.
+
         `given` are passages for each question that are shown instead of a search and a decision:
         for controls, such as a gold or a random passage. Their hits have the score 0.
 
@@ -88,21 +92,31 @@ class QA:
 
         Raises `BadInput` for an empty question, one that is longer than the model's window, a
         decision for retrieval without a retriever, and as many `given` as there are not questions;
-        all before the model is run.
+        all before the model answers (a router may have had it read prompts).
         """
         if isinstance(questions, str | Question):
             return self.ask([questions], given=given)[0]
-        asked = [_question(question) for question in questions]
-        decisions = self._decide(asked, given)
-        batches = []
-        for source in ("weights", "retrieval"):
-            rows = [row for row, decision in enumerate(decisions) if decision.source == source]
-            if rows:
-                batches.append(self._prepare(rows, asked, decisions, given))
-        answers: dict[int, Answer] = {}
+        cases = [Case(_question(question)) for question in questions]
+        self._decide(cases, given)
+        batches = [
+            [case for case in cases if case.waits_for("weights")],
+            [case for case in cases if case.waits_for("retrieval")],
+        ]
         for batch in batches:
-            answers.update(zip(batch.rows, self._answer(batch), strict=True))
-        return [answers[row] for row in range(len(asked))]
+            self._prepare(batch)
+        for batch in batches:
+            self._answer(batch)
+        edits = tuple(map(repr, self.lm.edits))
+        return [_answer(case, edits) for case in cases]
+
+    def signals(self, questions: Sequence[str | Question], names: Sequence[str]) -> list[Signals]:
+        """What routers may look at, by name, for each question: see `memkit.routing.base`.
+
+        For outcomes: `memkit.protocols.outcomes(weights, retrieval, signals=qa.signals(...))`.
+
+        Raises `BadInput` for a name that is none of these, and for "score" without a retriever.
+        """
+        return self._decider().signals([_question(question) for question in questions], names)
 
     def learn(self, facts: Iterable[Fact], *, editor: Editor) -> AbstractContextManager[Any]:
         """Put facts into the weights: the editor's handle, which takes them out again on leaving.
@@ -111,51 +125,63 @@ class QA:
         """
         return editor.apply(self.lm, list(facts))
 
-    def _decide(
-        self, asked: Sequence[Question], given: Sequence[Sequence[Passage]] | None
-    ) -> list[Decision]:
+    def _decide(self, cases: Sequence[Case], given: Sequence[Sequence[Passage]] | None) -> None:
+        """Give every case a decision."""
         if given is not None:
-            if len(given) != len(asked):
+            if len(given) != len(cases):
                 raise BadInput(
-                    f"{len(given)} lists of passages are given for {len(asked)} questions; "
+                    f"{len(given)} lists of passages are given for {len(cases)} questions; "
                     "allowed: one for each. Give an empty list where there is none."
                 )
-            return [Decision("retrieval", reason="passages given, no search")] * len(asked)
-        if self.router is None:
-            if self.retriever is None:
-                return [Decision("weights", reason="no retriever: weights alone")] * len(asked)
-            return [Decision("retrieval", reason="no router: always the retriever")] * len(asked)
-        return [self.router.decide(question) for question in asked]
-
-    def _prepare(
-        self,
-        rows: Sequence[int],
-        asked: Sequence[Question],
-        decisions: Sequence[Decision],
-        given: Sequence[Sequence[Passage]] | None,
-    ) -> _Batch:
-        """Hits and prompts of the questions in `rows`, which have one decision."""
-        start = time.perf_counter()
-        questions = [asked[row] for row in rows]
-        if given is not None:
-            hits = [[Hit(p, 0.0, n) for n, p in enumerate(given[row], start=1)] for row in rows]
-        elif decisions[rows[0]].source == "retrieval":
-            hits = self._search(questions)
+            for case, passages in zip(cases, given, strict=True):
+                case.decision = Decision("retrieval", reason="passages given, no search")
+                case.hits = _as_hits(passages)
+        elif self.router is not None:
+            self._decider().decide(cases, self.router)
         else:
-            hits = [[] for _ in rows]
-        special = self.lm.tokenizer.all_special_tokens
-        prompts = [
-            self.template.fit(
-                question.text,
-                [hit.passage for hit in found],
-                count=self.lm.count_tokens,
-                budget=self.lm.window - self.max_new_tokens,
-                special=special,
-            )
-            for question, found in zip(questions, hits, strict=True)
-        ]
-        told = [_told(decisions[row], found) for row, found in zip(rows, hits, strict=True)]
-        return _Batch(rows, questions, told, hits, prompts, time.perf_counter() - start)
+            decision = Decision("retrieval", reason="no router: always the retriever")
+            if self.retriever is None:
+                decision = Decision("weights", reason="no retriever: weights alone")
+            for case in cases:
+                case.decision = decision
+
+    def _decider(self) -> Decider:
+        return Decider(
+            self.lm,
+            self._search,
+            lambda question: self._prompt(question, ()),
+            self.max_new_tokens,
+            self.batch_size,
+        )
+
+    def _prepare(self, cases: Sequence[Case]) -> None:
+        """Find the text that cases with one decision want, and make their prompts."""
+        start = time.perf_counter()
+        for case in cases:
+            if case.source == "weights":
+                case.hits = []
+            elif case.decision is not None and case.decision.passages:
+                case.hits = _as_hits(case.decision.passages)
+        searched = [case for case in cases if case.hits is None]
+        if searched:
+            found = self._search([case.question for case in searched])
+            for case, hits in zip(searched, found, strict=True):
+                case.hits = hits
+        for case in cases:
+            case.prompt = self._prompt(case.question, case.hits or ())
+        seconds = time.perf_counter() - start
+        for case in cases:
+            case.seconds += seconds / len(cases)
+
+    def _prompt(self, question: Question, hits: Sequence[Hit]) -> Prompt:
+        template = self.template(question) if callable(self.template) else self.template
+        return template.fit(
+            question.text,
+            [hit.passage for hit in hits],
+            count=self.lm.count_tokens,
+            budget=self.lm.window - self.max_new_tokens,
+            special=self.lm.tokenizer.all_special_tokens,
+        )
 
     def _search(self, questions: Sequence[Question]) -> list[list[Hit]]:
         if self.retriever is None:
@@ -166,39 +192,40 @@ class QA:
             )
         return self.retriever.search([question.text for question in questions], self.k)
 
-    def _answer(self, batch: _Batch) -> list[Answer]:
-        """The model's answers, which share the time of the batch equally."""
+    def _answer(self, cases: Sequence[Case]) -> None:
+        """The model's answers to prepared cases, which share the time of the batch equally."""
+        if not cases:
+            return
         start = time.perf_counter()
-        texts = [prompt.text for prompt in batch.prompts]
+        texts = [case.prompt.text for case in cases if case.prompt is not None]
         done = self.lm.complete(texts, self.max_new_tokens, batch_size=self.batch_size)
-        seconds = (batch.seconds + time.perf_counter() - start) / len(texts)
-        edits = tuple(map(repr, self.lm.edits))
-        parts = zip(batch.questions, batch.decisions, batch.hits, batch.prompts, done, strict=True)
-        return [
-            Answer(
-                text=said.text.strip(),
-                question=question,
-                decision=decision,
-                hits=tuple(hits),
-                edits=edits,
-                prompt=prompt,
-                logprob=said.logprob,
-                seconds=seconds,
-            )
-            for question, decision, hits, prompt, said in parts
-        ]
+        seconds = time.perf_counter() - start
+        for case, said in zip(cases, done, strict=True):
+            case.done = said
+            case.seconds += seconds / len(cases)
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Questions with one decision, ready for the model; `seconds` went into preparing them."""
+def _answer(case: Case, edits: tuple[str, ...]) -> Answer:
+    """The answer with its evidence; an empty one where the router abstained."""
+    decision = case.decision
+    assert decision is not None
+    abstained = decision.source == "abstain"
+    hits = tuple(case.hits or ()) if decision.source == "retrieval" else ()
+    done = None if abstained else case.done
+    return Answer(
+        text="" if done is None else done.text.strip(),
+        question=case.question,
+        decision=_told(decision, hits),
+        hits=hits,
+        edits=edits,
+        prompt=Prompt("", 0) if abstained or case.prompt is None else case.prompt,
+        logprob=0.0 if done is None else done.logprob,
+        seconds=case.seconds,
+    )
 
-    rows: Sequence[int]
-    questions: Sequence[Question]
-    decisions: Sequence[Decision]
-    hits: Sequence[Sequence[Hit]]
-    prompts: Sequence[Prompt]
-    seconds: float
+
+def _as_hits(passages: Sequence[Passage]) -> list[Hit]:
+    return [Hit(passage, 0.0, rank) for rank, passage in enumerate(passages, start=1)]
 
 
 def _question(asked: object) -> Question:
@@ -214,6 +241,6 @@ def _question(asked: object) -> Question:
 
 def _told(decision: Decision, found: Sequence[Hit]) -> Decision:
     """The decision, with the reason completed where there was nothing to retrieve."""
-    if decision.source == "weights" or found:
+    if decision.source != "retrieval" or found:
         return decision
     return replace(decision, reason=f"{decision.reason}; nothing found, asked without text")

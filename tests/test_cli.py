@@ -67,6 +67,7 @@ def test_asks_a_world(run, small_world, route):
     if route != "auto":
         assert answer["decision"] == {
             "source": route, "score": None, "threshold": None, "reason": f"always {route}",
+            "passages": [], "promise": None,
         }  # fmt: skip
     else:
         assert answer["decision"]["reason"]

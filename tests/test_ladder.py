@@ -23,6 +23,7 @@ editors
 retrieval
 prompts
 routing
+deciding
 qa
 benchmarks
 world

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from memkit.lm.batching import padded, positions
 
-__all__ = ["Completion", "Generated", "cut", "greedy"]
+__all__ = ["Completion", "Generated", "Glance", "cut", "greedy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,23 @@ class Completion:
 
 @dataclass(slots=True)
 class Generated:
-    """Ids that a row has generated so far and the log-probability (nats) of each."""
+    """Ids that a row has generated so far and the log-probability (nats) of each.
+
+    `entropies` (nats) are those of the distributions that the ids were taken from, where a `Glance`
+    asked for them.
+    """
 
     tokens: list[int]
     logprobs: list[float]
+    entropies: list[float] = field(default_factory=list)
+
+
+class Glance(Protocol):
+    """Looks at the first pass over a batch, and says which of its rows go on."""
+
+    def first(self, run: Callable[[], Tensor]) -> tuple[Tensor, list[bool]]:
+        """Run the first pass; its logits [rows, vocabulary] and whether each row goes on."""
+        ...
 
 
 class _Steps(Protocol):
@@ -125,21 +138,40 @@ def greedy(
     max_new_tokens: int,
     ended: Callable[[list[Generated]], list[bool]],
     kept: Callable[[Tensor], None],
+    glance: Glance | None = None,
 ) -> list[Generated]:
     """The most probable token, again and again, for one batch of prompts (ids).
 
     `ended` says of each row whether its newest token ends it. A row that ended costs nothing more
-    once half of the rows that are still computed have ended; `kept` is told which go on. Uses no
-    random numbers, and none of the checkpoint's generation settings (penalties, forced tokens).
+    once half of the rows that are still computed have ended; `kept` is told which go on. A `glance`
+    sees the first pass and may end rows there, before any token. Uses no random numbers, and none
+    of the checkpoint's generation settings (penalties, forced tokens).
     """
     encoder = model.config.is_encoder_decoder
     steps: _Steps = _EncoderDecoder(model, prompts) if encoder else _Decoder(model, prompts)
     results = [Generated([], []) for _ in prompts]
     rows = list(range(len(prompts)))  # what is computed
     live = set(rows)  # what is not ended
-    logits = steps.first()
+    if glance is None:
+        logits = steps.first()
+    else:
+        logits, going = glance.first(steps.first)
+        rows = [row for row, goes in zip(rows, going, strict=True) if goes]
+        live = set(rows)
+        if not live:
+            return results
+        if len(rows) < len(prompts):
+            index = torch.tensor(rows, device=logits.device)
+            steps.keep(index)
+            kept(index)
+            logits = logits[index]
     for step in range(max_new_tokens):
         logits = logits.float()
+        if glance is not None:
+            spread = torch.special.entr(logits.softmax(dim=-1)).sum(dim=-1).tolist()
+            for row, entropy in zip(rows, spread, strict=True):
+                if row in live:
+                    results[row].entropies.append(entropy)
         best, tokens = logits.max(dim=-1, keepdim=True)
         tokens = tokens[:, 0]
         logprobs = (-(logits - best).exp_().sum(dim=-1).log()).tolist()
@@ -153,11 +185,11 @@ def greedy(
         if not live or step + 1 == max_new_tokens:
             break
         if 2 * len(live) <= len(rows):
-            going = [i for i, row in enumerate(rows) if row in live]
-            index = torch.tensor(going, device=tokens.device)
+            places = [i for i, row in enumerate(rows) if row in live]
+            index = torch.tensor(places, device=tokens.device)
             steps.keep(index)
             kept(index)
-            rows, tokens = [rows[i] for i in going], tokens[index]
+            rows, tokens = [rows[i] for i in places], tokens[index]
         logits = steps.next(tokens)
     return results
 

@@ -15,9 +15,10 @@ from memkit.errors import BadInput, UnsupportedModel
 from memkit.files import building
 from memkit.lm.batching import batches, windows
 from memkit.lm.checks import check_count, check_stops, check_texts
+from memkit.lm.drafting import Admit, Draft, FirstPass
 from memkit.lm.ends import Ends
 from memkit.lm.fingerprint import versions, weights_hash
-from memkit.lm.generation import Completion, Generated, cut, greedy
+from memkit.lm.generation import Completion, Generated, Glance, cut, greedy
 from memkit.lm.layouts import Kind, find_layout, find_window
 from memkit.lm.loading import load, pick_device, pick_dtype, quiet
 from memkit.lm.scoring import (
@@ -182,6 +183,48 @@ class LM:
         truncated here), or a parameter is not allowed; `UnsupportedModel` if the kind has no
         generation.
         """
+        return [done for done, _ in self._generate(prompts, max_new_tokens, stop, batch_size)]
+
+    def draft(
+        self,
+        prompts: Sequence[str],
+        admit: Admit,
+        max_new_tokens: int = 16,
+        stop: str | Sequence[str] = ("\n",),
+        batch_size: int = 32,
+        layers: Sequence[int] = (),
+    ) -> list[Draft]:
+        """As `complete`, but look at each answer's first token before it goes on.
+
+        When a batch of prompts has been read, `admit` is told their places in `prompts` and what
+        the model makes of the first token of each, and says which go on, from the same key-value
+        cache; the others get no completion. `layers` (from 0) are those whose hidden states are
+        wanted.
+
+        Raises as `complete`; `BadInput` for a layer that is not there, `UnsupportedModel` for
+        hidden states of anything but a decoder.
+        """
+        glance = FirstPass(self.layout, self.model, self.kind, layers)
+
+        def seen(batch: Sequence[int]) -> FirstPass:
+            glance.places, glance.ask = batch, lambda firsts: admit(batch, firsts)
+            return glance
+
+        made = self._generate(prompts, max_new_tokens, stop, batch_size, seen)
+        firsts = glance.firsts
+        return [
+            Draft(firsts[i], done if state.tokens else None, tuple(state.entropies))
+            for i, (done, state) in enumerate(made)
+        ]
+
+    def _generate(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int,
+        stop: str | Sequence[str],
+        batch_size: int,
+        glance: Callable[[Sequence[int]], Glance] | None = None,
+    ) -> list[tuple[Completion, Generated]]:
         if self.kind not in ("decoder", "encoder-decoder"):
             raise UnsupportedModel(
                 f"a {self.kind} model does not generate; allowed: a decoder or an encoder-decoder. "
@@ -196,16 +239,20 @@ class LM:
         results: dict[int, Generated] = {}
         for batch in self._batches(rows, batch_size, "generating"):
             given, self.ends.rows = [rows[i] for i in batch], None
-            outputs = greedy(self.model, given, max_new_tokens, ended, self.ends.keep)
+            look = None if glance is None else glance(batch)
+            outputs = greedy(self.model, given, max_new_tokens, ended, self.ends.keep, look)
             results.update(zip(batch, outputs, strict=True))
         made = [results[i] for i in range(len(rows))]
         texts = self.codec.texts([state.tokens for state in made])
         return [
-            Completion(
-                text=cut(text, stops),
-                logprob=math.fsum(state.logprobs),
-                tokens=tuple(state.tokens),
-                prompt_tokens=len(row),
+            (
+                Completion(
+                    text=cut(text, stops),
+                    logprob=math.fsum(state.logprobs),
+                    tokens=tuple(state.tokens),
+                    prompt_tokens=len(row),
+                ),
+                state,
             )
             for text, state, row in zip(texts, made, rows, strict=True)
         ]

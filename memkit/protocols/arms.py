@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from memkit.errors import BadInput
 from memkit.metrics import exact_match, wilson_interval
-from memkit.routing.base import Outcome
+from memkit.routing.base import Outcome, Signals
 from memkit.types import Answer
 
 __all__ = ["Arm", "Cell", "Metric", "check_same_questions", "outcomes"]
@@ -70,17 +70,28 @@ class Arm:
 
 
 def outcomes(
-    weights: Sequence[Answer], retrieval: Sequence[Answer], metric: Metric = exact_match
+    weights: Sequence[Answer],
+    retrieval: Sequence[Answer],
+    metric: Metric = exact_match,
+    signals: Sequence[Signals] | None = None,
 ) -> list[Outcome]:
     """How each question fared on both roads: what a router is fitted on.
 
-    Raises `BadInput` if the two do not answer the same questions in the same order, or if a
-    question has no accepted answers.
+    `signals` are what routers may look at beside the question, one mapping for each
+    (`QA.signals`); None is none.
+
+    Raises `BadInput` if the two do not answer the same questions in the same order, if there are
+    not as many signals, or if a question has no accepted answers.
     """
     check_same_questions({"weights": weights, "retrieval": retrieval})
+    if signals is not None and len(signals) != len(weights):
+        raise BadInput(
+            f"there are signals of {len(signals)} questions and {len(weights)} answers; allowed: "
+            "as many. Compute them of the same questions: qa.signals(questions, names)."
+        )
     return [
-        Outcome(a.question, _score(a, metric), _score(b, metric))
-        for a, b in zip(weights, retrieval, strict=True)
+        Outcome(a.question, _score(a, metric), _score(b, metric), seen)
+        for a, b, seen in zip(weights, retrieval, signals or [{}] * len(weights), strict=True)
     ]
 
 
