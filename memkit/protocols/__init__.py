@@ -1,8 +1,9 @@
 """The papers' evaluations, one file each."""
 
 from memkit.protocols.arms import outcomes
+from memkit.protocols.conflicts import conflicts
 from memkit.protocols.editing import editing
 from memkit.protocols.lifelong import lifelong
 from memkit.protocols.popularity import popularity
 
-__all__ = ["editing", "lifelong", "outcomes", "popularity"]
+__all__ = ["conflicts", "editing", "lifelong", "outcomes", "popularity"]

@@ -54,13 +54,19 @@ class Outcome:
     """How one question fared on both roads: correctness in [0, 1] from weights and with retrieval.
 
     Measured once (never retrieve, always retrieve); any router is then scored in milliseconds.
-    `signals` are what a router may look at beside the question, see the module.
+    `signals` are what a router may look at beside the question, see the module; without "edits"
+    among them no edit was live.
     """
 
     question: Question
     weights: float
     retrieval: float
     signals: Signals = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Say that no edit was live, where nothing is said of edits."""
+        if "edits" not in self.signals:
+            object.__setattr__(self, "signals", {**self.signals, "edits": ()})
 
 
 @runtime_checkable

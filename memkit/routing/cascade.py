@@ -120,10 +120,12 @@ class Cascade(Drifts):
     def decide(self, question: Question, signals: Signals = NO_SIGNALS) -> Decision:
         """The first stage's decision that is not passed on; the reason names the stage.
 
+        Where no stage but the last is trained, a last one that was fitted before is enough.
+
         Raises `NotTrained` before `fit`, `MissingSignal` if the stage reached needs one.
         """
         if not hasattr(self, "bands_"):
-            if any(isinstance(stage, TrainableRouter) for stage in self.stages):
+            if any(isinstance(stage, TrainableRouter) for stage in self.stages[:-1]):
                 raise NotTrained(
                     "this Cascade is not fitted yet; call fit(outcomes) first, with outcomes of "
                     "both roads (memkit.protocols.outcomes makes them)."

@@ -34,3 +34,15 @@ def test_editing_methods(tmp_path, capsys, monkeypatch):
     found = json.loads((tmp_path / "out" / "single.json").read_text(encoding="utf-8"))
     assert set(found) == {"FineTune", "ROME"}
     assert len(found["ROME"]["records"]) == 2
+
+
+def test_edited_facts(tmp_path, capsys):
+    script = runpy.run_path(str(SCRIPTS / "edited_facts.py"))
+    script["main"].__globals__["STEPS"] = (1, 2)
+    script["main"](["--facts", "3", "--fit", "20", "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert printed.count("| edit scope, then popularity |") == 8
+    assert printed.count("| keep |") + printed.count("| fit again |") == 2
+    found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert len(found["rows"]) == 32
+    assert (tmp_path / "out" / "edited_facts.svg").read_text(encoding="utf-8").startswith("<?xml")

@@ -78,7 +78,7 @@ def test_the_edit_scope_comes_first():
     report = EditReport("x", (FactReport(fact, -9, -0.1, False, True),))
     router = PopularityRouter(splits=0).fit([Outcome(Question("q?", popularity=9), 0, 1)])
     cascade = Cascade((EditScope(), router))
-    cascade.fit([Outcome(Question("q?", popularity=9), 0, 1, {"edits": ()})])
+    cascade.fit([Outcome(Question("q?", popularity=9), 0, 1)])
     question = Question("Who wrote Erewhon?", subject="Erewhon", relation="author", popularity=1)
     assert router.decide(question).source == "retrieval"  # the trivial case: rare
     assert cascade.decide(question, {"edits": ()}).source == "retrieval"
