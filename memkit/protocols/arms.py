@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ __all__ = ["Arm", "Cell", "Metric", "check_same_questions", "outcomes"]
 Metric = Callable[[str, Sequence[str]], float]
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
+FIELDS = ("right", "retrieved", "tokens", "milliseconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,8 @@ class Cell:
     """Means over some questions: accuracy with its 95 % interval, and what it cost.
 
     `retrieval_rate` is the share of questions for which something was retrieved, `tokens` the
-    prompt's length, `milliseconds` the time of the answer, router excluded.
+    prompt's length, `milliseconds` the time of the answer, router excluded. Of the last two there
+    are the median and the 95th percentile over questions, too.
     """
 
     accuracy: float
@@ -35,16 +36,25 @@ class Cell:
     retrieval_rate: float
     tokens: float
     milliseconds: float
+    tokens_p50: float
+    tokens_p95: float
+    milliseconds_p50: float
+    milliseconds_p95: float
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """What an arm gave for each question, in arrays of shape [questions]."""
+    """What an arm gave for each question, in arrays of shape [questions].
+
+    Where an arm is a mixture, these are expectations, and `parts` the two arms and the share of the
+    second one in each question.
+    """
 
     right: Floats
     retrieved: Floats
     tokens: Floats
     milliseconds: Floats
+    parts: tuple[Arm, Arm, Floats] | None = None
 
     @classmethod
     def of(cls, answers: Sequence[Answer], metric: Metric) -> Arm:
@@ -58,15 +68,39 @@ class Arm:
 
     def mixed(self, other: Arm, share: Floats) -> Arm:
         """The expectation when each question goes to `other` with its `share` in [0, 1]."""
-        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
-        return Arm(*((1 - share) * own + share * others for own, others in pairs))
+        pairs = ((getattr(self, name), getattr(other, name)) for name in FIELDS)
+        right, retrieved, tokens, time = ((1 - share) * a + share * b for a, b in pairs)
+        return Arm(right, retrieved, tokens, time, (self, other, share))
+
+    def without(self, silent: npt.NDArray[np.bool_]) -> Arm:
+        """The same, where nothing was asked and answered for some questions."""
+        if not silent.any():
+            return self
+        right, retrieved, tokens, time = (
+            np.where(silent, 0.0, getattr(self, name)) for name in FIELDS
+        )
+        return Arm(right, retrieved, tokens, time)
 
     def cell(self, rows: Rows, subjects: Sequence[str]) -> Cell:
         """The means over some questions; at least one."""
         right = self.right[rows]
         low, high = wilson_interval(right, [subjects[row] for row in rows])
         rest = (self.retrieved, self.tokens, self.milliseconds)
-        return Cell(float(right.mean()), low, high, *(float(x[rows].mean()) for x in rest))
+        means = (float(x[rows].mean()) for x in rest)
+        spread = (self._quantiles(name, rows) for name in ("tokens", "milliseconds"))
+        return Cell(float(right.mean()), low, high, *means, *(q for pair in spread for q in pair))
+
+    def _quantiles(self, name: str, rows: Rows) -> tuple[float, float]:
+        """Median and 95th percentile over the questions, of a mixture those of what it mixes."""
+        values: Floats = getattr(self, name)[rows]
+        if self.parts is None:
+            low, high = np.quantile(values, [0.5, 0.95])
+        else:
+            own, other, share = self.parts
+            both = np.concatenate([getattr(own, name)[rows], getattr(other, name)[rows]])
+            often = np.concatenate([1 - share[rows], share[rows]])
+            low, high = np.quantile(both, [0.5, 0.95], weights=often, method="inverted_cdf")
+        return float(low), float(high)
 
 
 def outcomes(

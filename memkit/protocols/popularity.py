@@ -11,10 +11,17 @@ Reported for each arm, and for three ways of mixing two of them, `weights` and `
               expectation, so nothing is drawn
     oracle    retrieves exactly where that is strictly better: the bound
 
+An abstention is a wrong answer in the router's accuracy; the error among what it answers stands
+beside.
+
 Deciles are by popularity of the questions, 1 the rarest and 10 the most popular. All questions of
 one popularity lie in one decile, that of their mid-rank; so deciles are as equal as ties allow, and
 one between two large ties can be empty. Questions of unknown popularity are in no decile, those
 without relation under no relation, and both in the totals.
+
+Relative popularity is a question's ln(1 + page views) between the least (0) and the most (1) of its
+relation, in tenths: the axis of the paper's figure 8. Correlation of ln(1 + page views) with being
+right, by relation, is that of its figure 4.
 
 Intervals take subjects as what was sampled, since questions on one subject are right or wrong
 together: Wilson's for a share, a paired bootstrap for the gain. The gain is over the better of
@@ -28,102 +35,34 @@ has none.
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
 from memkit.errors import BadInput
-from memkit.metrics import Difference, exact_match, oracle_gap_closed, paired_bootstrap
-from memkit.protocols.arms import Arm, Cell, Metric, check_same_questions, outcomes
-from memkit.routing.base import Outcome, TrainableRouter
+from memkit.metrics import contains, exact_match, oracle_gap_closed, popqa_substring, token_f1
+from memkit.protocols.arms import Arm, Metric, check_same_questions, outcomes
+from memkit.protocols.popularity_parts import Judged, Strata, comparisons
+from memkit.protocols.popularity_result import PopularityReport, Routes
+from memkit.routing.base import Outcome, Signals, TrainableRouter, decided
 from memkit.routing.popularity import PopularityRouter
-from memkit.types import Answer, Question
+from memkit.types import Answer, Decision
 
-__all__ = ["Group", "PopularityReport", "Routes", "Row", "popularity"]
+__all__ = ["PopularityReport", "popularity"]
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
+BESIDE: Mapping[str, Metric] = MappingProxyType(
+    {
+        "EM": exact_match,
+        "contains": contains,
+        "F1": token_f1,
+        "popqa-substring": popqa_substring,
+    }
+)
 ROUTER, RANDOM, ORACLE = "router", "random at the same rate", "oracle"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One arm, or one way of mixing two: overall, by decile (None: empty), by relation."""
-
-    name: str
-    overall: Cell
-    deciles: tuple[Cell | None, ...]
-    relations: dict[str, Cell]
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A decile: how many questions it has, and their smallest and largest page views."""
-
-    questions: int
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Routes:
-    """What the router's choices did, in questions; the five add up to all of them.
-
-    Retrieved and better for it, retrieved and worse, retrieved and the same; not retrieved where it
-    would have been better, and not retrieved where it would not.
-    """
-
-    helped: int
-    hurt: int
-    same: int
-    missed: int
-    fine: int
-
-
-@dataclass(frozen=True, slots=True)
-class PopularityReport:
-    """What `popularity` found.
-
-    `rows` are the arms as given, then router, random at the same rate, oracle. `unknown` counts
-    the questions of unknown popularity, `relations` the questions of each relation. `gain` is the
-    accuracy of the router less that of `best`, the better of the arms `weights` and `retrieval`;
-    it is `significant` if its interval lies above 0. `gap_closed` is the share of the possible
-    gain, None if there is none to be had.
-    """
-
-    metric: str
-    router: str
-    folds: int
-    seed: int
-    weights: str
-    retrieval: str
-    questions: int
-    subjects: int
-    unknown: int
-    deciles: tuple[Group, ...]
-    relations: dict[str, int]
-    rows: tuple[Row, ...]
-    best: str
-    gain: Difference
-    significant: bool
-    gap_closed: float | None
-    routes: Routes
-
-    def row(self, name: str) -> Row:
-        """The row of that name. Raises `BadInput` if there is none."""
-        for row in self.rows:
-            if row.name == name:
-                return row
-        names = ", ".join(repr(row.name) for row in self.rows)
-        raise BadInput(f"the report has no row {name!r}; allowed: {names}.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists and numbers."""
-        return dataclasses.asdict(self)
 
 
 def popularity(
@@ -133,37 +72,53 @@ def popularity(
     retrieval: str,
     router: TrainableRouter | None = None,
     metric: Metric = exact_match,
+    beside: Mapping[str, Metric] = BESIDE,
+    signals: Sequence[Signals] | None = None,
     folds: int = 5,
     deciles: int = 10,
     seed: int = 0,
 ) -> PopularityReport:
     """Score arms, and a router between the arms named `weights` and `retrieval`, by popularity.
 
-    `router` (default: `PopularityRouter(splits=0)`) is copied before each fit and stays as it is.
-    `seed` deals the subjects into `folds` parts and draws the bootstrap.
+    `router` (default: `PopularityRouter(splits=0)`) is copied before each fit and stays as it is;
+    `signals` are what it looks at, for each question (`QA.signals`). `beside` are other rules whose
+    accuracy is printed, of the same routing. `seed` deals the subjects into `folds` parts and draws
+    the bootstrap.
 
     Raises `BadInput` for arms that do not answer the same questions in the same order, for a
-    question without accepted answers, for names that are no arm, and for fewer subjects than folds.
+    question without accepted answers, for names that are no arm, and for fewer subjects than folds;
+    `MissingSignal` for a signal that the router needs.
     """
     _check_arms(arms, weights, retrieval)
     questions = [answer.question for answer in arms[weights]]
     subjects = [question.subject or question.text for question in questions]
     router = PopularityRouter(splits=0) if router is None else router
-    scored = {name: Arm.of(answers, metric) for name, answers in arms.items()}
-    p, r = scored[weights], scored[retrieval]
-    known = outcomes(arms[weights], arms[retrieval], metric)
-    z = _cross_fitted(router, known, _deal(subjects, folds, seed))
-    scored |= {
-        ROUTER: p.mixed(r, z),
-        RANDOM: p.mixed(r, np.full_like(z, z.mean())),
-        ORACLE: p.mixed(r, (r.right > p.right).astype(float)),
-    }
+    known = outcomes(arms[weights], arms[retrieval], metric, signals)
+    fold = _deal(subjects, folds, seed)
+    decisions = _cross_fitted(router, known, fold)
+    z = np.array([float(d.source == "retrieval") for d in decisions])
+    silent = np.array([d.source == "abstain" for d in decisions])
+
+    def scores(rule: Metric) -> dict[str, Arm]:
+        scored = {name: Arm.of(answers, rule) for name, answers in arms.items()}
+        p, r = scored[weights], scored[retrieval]
+        return scored | {
+            ROUTER: p.mixed(r, z).without(silent),
+            RANDOM: p.mixed(r, np.full_like(z, z.mean())),
+            ORACLE: p.mixed(r, better),
+        }
+
+    p, r = (Arm.of(arms[name], metric).right for name in (weights, retrieval))
+    better = (r > p).astype(float)
+    scored, others = scores(metric), {name: scores(rule) for name, rule in beside.items()}
     never, always, routed, oracle = (
         float(scored[name].right.mean()) for name in (weights, retrieval, ROUTER, ORACLE)
     )
     best = retrieval if always > never else weights
-    gain = paired_bootstrap(scored[ROUTER].right, scored[best].right, subjects, seed=seed)
-    of_decile, of_relation = _by_decile(questions, deciles), _by_relation(questions)
+    strata = Strata.of(questions, subjects, deciles)
+    compared = comparisons(scored, ROUTER, subjects, seed)
+    gain = next(c.difference for c in compared if c.other == best)
+    signal = Judged.of(decisions, p, r, fold, subjects)
     return PopularityReport(
         metric=getattr(metric, "__name__", repr(metric)),
         router=repr(router),
@@ -174,30 +129,21 @@ def popularity(
         questions=len(questions),
         subjects=len(set(subjects)),
         unknown=sum(question.popularity is None for question in questions),
-        deciles=tuple(_group(questions, rows) for rows in of_decile),
-        relations={relation: len(rows) for relation, rows in of_relation.items()},
-        rows=tuple(_row(*pair, subjects, of_decile, of_relation) for pair in scored.items()),
+        deciles=strata.groups(),
+        relations={relation: len(rows) for relation, rows in strata.relations.items()},
+        rows=tuple(
+            strata.row(name, arm, {rule: float(o[name].right.mean()) for rule, o in others.items()})
+            for name, arm in scored.items()
+        ),
         best=best,
         gain=gain,
         significant=gain.low > 0,
         gap_closed=oracle_gap_closed(routed, never, always, oracle),
-        routes=_routes(z == 1, p.right, r.right),
-    )
-
-
-def _row(
-    name: str,
-    arm: Arm,
-    subjects: Sequence[str],
-    of_decile: Sequence[Rows],
-    of_relation: Mapping[str, Rows],
-) -> Row:
-    """Overall, by decile, by relation."""
-    return Row(
-        name,
-        arm.cell(np.arange(len(subjects)), subjects),
-        tuple(arm.cell(rows, subjects) if len(rows) else None for rows in of_decile),
-        {relation: arm.cell(rows, subjects) for relation, rows in of_relation.items()},
+        routes=_routes(z == 1, silent, p, r),
+        comparisons=compared,
+        signal=None if signal is None else signal.scores(),
+        thresholds={} if signal is None else signal.thresholds(strata.relations, seed),
+        answered_error=None if silent.all() else 1 - float(scored[ROUTER].right[~silent].mean()),
     )
 
 
@@ -227,42 +173,21 @@ def _deal(subjects: Sequence[str], folds: int, seed: int) -> Rows:
     return np.array([fold_of[subject] for subject in subjects])
 
 
-def _cross_fitted(router: TrainableRouter, known: Sequence[Outcome], fold: Rows) -> Floats:
-    """1 for each question that a router fitted on the other folds retrieves for, else 0."""
-    retrieved = np.zeros(len(known))
+def _cross_fitted(router: TrainableRouter, known: Sequence[Outcome], fold: Rows) -> list[Decision]:
+    """Each question's decision by a router that was fitted on the other folds."""
+    decisions: dict[int, Decision] = {}
     for number in np.unique(fold):
         train = [outcome for outcome, own in zip(known, fold, strict=True) if own != number]
         fitted = copy.deepcopy(router).fit(train)
         for row in np.flatnonzero(fold == number).tolist():
-            retrieved[row] = fitted.decide(known[row].question).source == "retrieval"
-    return retrieved
+            decisions[row] = decided(fitted, known[row].question, known[row].signals)
+    return [decisions[row] for row in range(len(known))]
 
 
-def _by_decile(questions: Sequence[Question], deciles: int) -> list[Rows]:
-    """The questions of each decile, the rarest first, see the module."""
-    if deciles < 1:
-        raise BadInput(f"deciles is {deciles!r}; allowed: at least 1.")
-    rows = np.array([i for i, q in enumerate(questions) if q.popularity is not None], dtype=int)
-    views = np.array([q.popularity for q in questions if q.popularity is not None])
-    _, place, counts = np.unique(views, return_inverse=True, return_counts=True)
-    mid_rank = (np.cumsum(counts) - counts / 2) / max(1, len(views))
-    decile = np.floor(mid_rank * deciles)[place]
-    return [rows[decile == number] for number in range(deciles)]
-
-
-def _by_relation(questions: Sequence[Question]) -> dict[str, Rows]:
-    """The questions of each relation, in alphabetical order."""
-    names = sorted({q.relation for q in questions if q.relation is not None})
-    relations = np.array([q.relation for q in questions], dtype=object)
-    return {name: np.flatnonzero(relations == name) for name in names}
-
-
-def _group(questions: Sequence[Question], rows: Rows) -> Group:
-    views = [v for v in (questions[row].popularity for row in rows) if v is not None]
-    return Group(len(views), min(views, default=None), max(views, default=None))
-
-
-def _routes(z: npt.NDArray[np.bool_], p: Floats, r: Floats) -> Routes:
-    """Count what retrieving, and not retrieving, did."""
-    counts = (z & (r > p), z & (r < p), z & (r == p), ~z & (r > p), ~z & (r <= p))
+def _routes(
+    z: npt.NDArray[np.bool_], silent: npt.NDArray[np.bool_], p: Floats, r: Floats
+) -> Routes:
+    """Count what retrieving, not retrieving, and saying nothing did."""
+    w = ~z & ~silent
+    counts = (z & (r > p), z & (r < p), z & (r == p), w & (r > p), w & (r <= p), silent)
     return Routes(*(int(count.sum()) for count in counts))

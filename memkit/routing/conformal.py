@@ -43,6 +43,7 @@ from memkit.routing.base import (
     check_outcomes,
     decided,
 )
+from memkit.routing.calibration import Chance, fit_chance
 from memkit.routing.drift import Drifts
 from memkit.types import Decision, Question
 
@@ -50,20 +51,6 @@ __all__ = ["Conformal"]
 
 Floats = npt.NDArray[np.float64]
 CANDIDATES = 50  # thresholds that are tested at most
-
-
-@dataclass(frozen=True, slots=True)
-class _Branch:
-    """The chance that a branch's answer is right, by the router's score."""
-
-    scores: Floats
-    chances: Floats
-    mean: float
-
-    def __call__(self, score: float | None) -> float:
-        if score is None or not len(self.scores):
-            return self.mean
-        return float(np.interp(score, self.scores, self.chances))
 
 
 @dataclass
@@ -89,7 +76,7 @@ class Conformal(Drifts):
     seed: int = 0
     threshold_: float = field(init=False, repr=False, compare=False)
     tested_: tuple[int, float] = field(init=False, repr=False, compare=False)
-    branches_: dict[str, _Branch] = field(init=False, repr=False, compare=False)
+    branches_: dict[str, Chance] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the hyper-parameters."""
@@ -169,7 +156,7 @@ class Conformal(Drifts):
             parts[name not in chosen].append(outcome)
         return parts
 
-    def _branches(self, outcomes: Sequence[Outcome]) -> dict[str, _Branch]:
+    def _branches(self, outcomes: Sequence[Outcome]) -> dict[str, Chance]:
         decisions = [decided(self.router, o.question, o.signals) for o in outcomes]
         right = 1 - self._loss(outcomes)
         made = {}
@@ -177,7 +164,8 @@ class Conformal(Drifts):
             rows = [row for row, d in enumerate(decisions) if d.source == source]
             known = [row for row in rows if decisions[row].score is not None]
             scores = np.array([decisions[row].score for row in known], dtype=float)
-            made[source] = _branch(scores, right[known], right[rows])
+            mean = float(right[rows].mean()) if rows else 0.0
+            made[source] = fit_chance(scores, right[known], mean)
         return made
 
     def _confidence(self, outcomes: Sequence[Outcome]) -> Floats:
@@ -230,23 +218,3 @@ def p_value(loss: Floats, alpha: float) -> float:
     divergence = 0.0 if mean == 0 else mean * math.log(mean / alpha)
     divergence += (1 - mean) * math.log((1 - mean) / (1 - alpha)) if mean < 1 else 0.0
     return min(1.0, bentkus, math.exp(-n * divergence))
-
-
-def _branch(scores: Floats, right: Floats, everything: Floats) -> _Branch:
-    """Isotonic regression of being right on the score, rising or falling, whichever fits better."""
-    mean = float(everything.mean()) if len(everything) else 0.0
-    finite = np.isfinite(scores)
-    scores, right = scores[finite], right[finite]
-    if len(np.unique(scores)) < 2:
-        return _Branch(np.empty(0), np.empty(0), mean)
-    from scipy.optimize import isotonic_regression
-
-    values, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    means = np.bincount(place, weights=right) / counts
-    weights = counts.astype(float)
-    lines = [
-        np.asarray(isotonic_regression(means, weights=weights, increasing=rising).x, dtype=float)
-        for rising in (True, False)
-    ]
-    errors = [float((weights * (line - means) ** 2).sum().round(9)) for line in lines]
-    return _Branch(values, lines[int(np.argmin(errors))], mean)

@@ -231,3 +231,123 @@ def test_refuses_what_cannot_be_scored(report):
         protocols.outcomes([answer], [])
     with pytest.raises(BadInput, match=r"no row 'dense'.*'router'"):
         report.row("dense")
+
+
+# --- what else is printed -------------------------------------------------------------------------
+
+
+def test_comparisons_with_every_other_row(report, given):
+    assert [c.other for c in report.comparisons] == [*given, RANDOM, ORACLE]
+    by_name = {c.other: c for c in report.comparisons}
+    assert by_name[report.best].difference == report.gain
+    routed = report.row(ROUTER).overall.accuracy
+    for name, compared in by_name.items():
+        other = report.row(name).overall.accuracy
+        assert compared.difference.value == pytest.approx(routed - other)
+        assert (compared.mcnemar is None) == (name == RANDOM)  # an expectation is no 0 or 1
+    assert by_name[ORACLE].difference.high <= 0
+    assert by_name["closed book"].mcnemar < 0.05
+
+
+def test_signal_and_thresholds(report, given):
+    p, r = right(given["closed book"]), right(given["BM25"])
+    views = np.array([a.question.popularity for a in given["BM25"]])
+    signal = report.signal
+    # popularity is the score of every fold's router, so the curve is that of popularity itself
+    order = np.unique(views)
+    rates = [0.0, *(np.mean(views <= v) for v in order)]
+    accuracies = [np.where(views <= v, r, p).mean() for v in order]
+    assert signal.curve.rates == pytest.approx(rates)
+    assert signal.curve.accuracies == pytest.approx([p.mean(), *accuracies])
+    assert 0 < signal.area < 1
+    pairs = [(a > b) + (a == b) / 2 for a in views[p == 1] for b in views[p == 0]]
+    assert signal.known == pytest.approx(np.mean(pairs))
+    assert signal.flips > 0.7
+    assert 0 <= signal.calibration_error < 0.3
+    assert set(report.thresholds) == {"", "author", "capital"}
+    for threshold in report.thresholds.values():
+        assert threshold.low <= threshold.high
+    fitted = PopularityRouter(splits=0).fit(protocols.outcomes(given["closed book"], given["BM25"]))
+    for relation, value in fitted.thresholds_.items():
+        assert report.thresholds[relation].value == value
+
+
+def test_a_score_above_whose_threshold_text_is_fetched(given):
+    """Entropy falls as popularity rises; the report does not care which way a score points."""
+    from memkit.routing.entropy import EntropyRouter
+    from memkit.routing.margin import MarginRouter
+
+    margins = [float(np.log(a.question.popularity)) for a in given["BM25"]]
+    signals = [{"margin": m, "entropy": 9 - m} for m in margins]
+    up = report_of(given, router=MarginRouter(), signals=signals)
+    down = report_of(given, router=EntropyRouter(), signals=signals)
+    assert up.signal.known == pytest.approx(down.signal.known)
+    assert up.signal.area == pytest.approx(down.signal.area)
+    assert up.row(ROUTER).overall.accuracy == down.row(ROUTER).overall.accuracy
+    low, high = down.thresholds[""].low, down.thresholds[""].high
+    assert low <= high
+    with pytest.raises(BadInput, match="needs the signal 'margin'"):
+        report_of(given, router=MarginRouter())
+
+
+def test_a_router_without_scores_has_no_signal(given):
+    report = report_of(given, router=Memorised())
+    assert report.signal is None
+    assert report.thresholds == {}
+
+
+def test_costs_have_median_and_95th_percentile(report, given):
+    cell = report.row("BM25").overall
+    assert (cell.tokens_p50, cell.tokens_p95) == (100, 100)
+    routed = report.row(ROUTER).overall
+    rate = routed.retrieval_rate
+    assert routed.tokens_p50 == (100 if rate > 0.5 else 10)
+    assert routed.tokens_p95 == 100
+    assert report.row(RANDOM).overall.tokens_p95 == 100
+    assert routed.milliseconds_p95 == pytest.approx(30)
+
+
+def test_other_rules_beside(report, given):
+    for name in given:
+        row = report.row(name)
+        assert row.beside["EM"] == pytest.approx(row.overall.accuracy)
+        assert row.beside["contains"] >= row.beside["EM"]
+        assert row.beside["F1"] >= row.beside["EM"]
+    assert set(report.row(ORACLE).beside) == {"EM", "contains", "F1", "popqa-substring"}
+    alone = report_of(given, beside={"EM": contains})
+    assert set(alone.row(ROUTER).beside) == {"EM"}
+
+
+def test_correlation_and_relative_popularity(report, given):
+    p = right(given["closed book"])
+    views = np.array([a.question.popularity for a in given["BM25"]])
+    row = report.row("closed book")
+    assert row.correlation == pytest.approx(np.corrcoef(np.log1p(views), p)[0, 1])
+    assert row.correlations["author"] == pytest.approx(
+        np.corrcoef(np.log1p(views[::2]), p[::2])[0, 1]
+    )
+    assert report.row("gold passage").correlation is None  # always right
+    logs = np.log1p(views)
+    share = (logs - logs.min()) / np.ptp(logs)  # both relations have the same subjects
+    for number, cell in enumerate(row.relative):
+        inside = (share >= number / 10) & (share < (number + 1) / 10 + (number == 9))
+        assert cell.accuracy == pytest.approx(p[inside].mean())
+
+
+def test_abstentions(given):
+    class Shy(Memorised):
+        """Answers popular subjects from the weights and says nothing about the others."""
+
+        def decide(self, question):
+            popular = question.popularity >= 2**15
+            return Decision("weights" if popular else "abstain", question.popularity, 2.0**15)
+
+    report = report_of(given, router=Shy())
+    views = np.array([a.question.popularity for a in given["BM25"]])
+    p, popular = right(given["closed book"]), views >= 2**15
+    assert report.routes.abstained == (~popular).sum()
+    assert sum(getattr(report.routes, f) for f in ("missed", "fine", "abstained")) == 120
+    cell = report.row(ROUTER).overall
+    assert cell.accuracy == pytest.approx((p * popular).mean())
+    assert report.answered_error == pytest.approx(1 - p[popular].mean())
+    assert cell.tokens == pytest.approx(10 * popular.mean())
