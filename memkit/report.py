@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -10,18 +9,13 @@ from importlib import resources
 from pathlib import Path
 
 from memkit import __version__
-from memkit.metrics import exact_match
+from memkit.figures import SHORT, by_decile, by_rate, by_relation, by_relative
+from memkit.metrics import Difference, exact_match
 from memkit.protocols.arms import Cell
 from memkit.protocols.popularity import PopularityReport
 from memkit.types import Answer
 
-__all__ = ["html", "plot", "summary", "table", "write"]
-
-INK = "#010203"  # stands for the colour of the page's text in the plot
-COLOURS = ("#2f7ed8", "#d9822b", "#3a9d5d", "#8f5fc2", "#9a9a9a", "#d1495b", "#7a6a55", "#888888")
-DASHED = {"random at the same rate": ":", "oracle": "--", "random passage": ":"}
-STRONG = "router"
-SHORT = {"random at the same rate": "random, same rate"}  # so that a table fits into 80 columns
+__all__ = ["details", "html", "summary", "table", "write"]
 
 
 def table(report: PopularityReport) -> list[list[str]]:
@@ -61,50 +55,37 @@ def summary(report: PopularityReport) -> str:
     )
 
 
-def plot(report: PopularityReport) -> str:
-    """Accuracy by decile of popularity, a line for each row of the report: inline SVG.
-
-    Text and axes take the colour of the page around it.
-    """
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "memkit", "font.size": 11}
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(9, 4.8), layout="constrained")
-        axes = figure.add_subplot()
-        places = range(1, len(report.deciles) + 1)
-        for row, colour in zip(report.rows, COLOURS * 3, strict=False):
-            values = [None if cell is None else 100 * cell.accuracy for cell in row.deciles]
-            kept = [(x, y) for x, y in zip(places, values, strict=True) if y is not None]
-            axes.plot(
-                *zip(*kept, strict=True),
-                color=colour,
-                label=SHORT.get(row.name, row.name),
-                linestyle=DASHED.get(row.name, "-"),
-                linewidth=3.2 if row.name == STRONG else 1.8,
-                zorder=3 if row.name == STRONG else 2,
-                marker="o",
-                markersize=5 if row.name == STRONG else 3.5,
-            )
-        axes.set(
-            xlabel="decile of popularity: 1 the rarest subjects, 10 the most popular",
-            ylabel="right answers, %",
-            ylim=(-3, 103),
-            xticks=list(places),
+def details(report: PopularityReport) -> list[str]:
+    """What else the report found, a line each: differences, the signal, thresholds, costs."""
+    lines = [
+        f"against {c.other}: {_points(c.difference)}, bootstrap p {c.difference.p:.3g}"
+        + ("" if c.mcnemar is None else f", McNemar p {c.mcnemar:.3g}")
+        for c in report.comparisons
+    ]
+    if report.routes.abstained and report.answered_error is not None:
+        error = 100 * report.answered_error
+        lines.append(f"abstained from {report.routes.abstained}; of the rest {error:.1f} % wrong")
+    if report.signal is not None:
+        signal = report.signal
+        known, flips = ("-" if x is None else f"{x:.2f}" for x in (signal.known, signal.flips))
+        area = "no headroom" if signal.area is None else f"{signal.area:.2f}"
+        lines.append(
+            f"signal: AUROC {known} for right from the weights, {flips} for the better road; ECE "
+            f"{signal.calibration_error:.3f}; area under the rate curve {area} (chance 0, oracle 1)"
         )
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color=INK, alpha=0.12)
-        for spine in axes.spines.values():
-            spine.set_color(INK)
-        axes.tick_params(colors=INK)
-        axes.xaxis.label.set_color(INK)
-        axes.yaxis.label.set_color(INK)
-        figure.legend(loc="outside right upper", frameon=False, labelcolor=INK)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    drawn = buffer.getvalue()
-    return drawn[drawn.index("<svg") :].replace(INK, "currentColor")
+    for name, threshold in report.thresholds.items():
+        ends = f"{threshold.value:.4g} [{threshold.low:.4g}, {threshold.high:.4g}]"
+        lines.append(f"threshold {f'of {name}' if name else 'over all'}: {ends}")
+    for row in report.rows:
+        cell = row.overall
+        other = ", ".join(f"{rule} {100 * value:.1f}" for rule, value in row.beside.items())
+        r = "-" if row.correlation is None else f"{row.correlation:+.2f}"
+        lines.append(
+            f"{row.name}: {other}; r with ln popularity {r}; tokens p50 {cell.tokens_p50:.0f}, p95 "
+            f"{cell.tokens_p95:.0f}; ms p50 {cell.milliseconds_p50:.0f}, p95 "
+            f"{cell.milliseconds_p95:.0f}"
+        )
+    return lines
 
 
 def html(
@@ -133,8 +114,10 @@ def html(
         header=header,
         rows=rows,
         cells=[(row.overall, *row.deciles) for row in report.rows],
-        plot=plot(report),
+        plot=by_decile(report),
+        figures=_figures(report),
         summary=summary(report),
+        details=details(report),
         about=about or {},
         worked=worked,
         missing=missing or {},
@@ -159,3 +142,20 @@ def write(page: str, path: str | os.PathLike[str]) -> None:
 
 def _percent(cell: Cell | None) -> str:
     return "-" if cell is None else f"{100 * cell.accuracy:.0f}"
+
+
+def _points(difference: Difference) -> str:
+    """A difference of accuracies in points, with its interval."""
+    return (
+        f"{100 * difference.value:+.1f} points [{100 * difference.low:+.1f}, "
+        f"{100 * difference.high:+.1f}]"
+    )
+
+
+def _figures(report: PopularityReport) -> list[tuple[str, str]]:
+    """Captions and figures that come after the first."""
+    figures = [("Accuracy by the share retrieved for", by_rate(report))]
+    if report.relations:
+        figures.append(("By relation: accuracy, and its correlation", by_relation(report)))
+        figures.append(("By popularity within the relation", by_relative(report)))
+    return figures

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 import memkit
-from memkit import BadInput, MissingDependency, Question, report, showcase
+from memkit import BadInput, MissingDependency, Question, figures, report, showcase
 from memkit.benchmarks import load
 from memkit.metrics import exact_match
 
@@ -109,6 +109,17 @@ def test_table_is_aligned_with_the_report(found):
     assert rows[1][12] == "100"
 
 
+def test_details_say_what_the_report_says(found):
+    lines = report.details(found.report)
+    assert sum(line.startswith("against ") for line in lines) == len(found.report.rows) - 1
+    assert any(line.startswith("signal: AUROC ") for line in lines)
+    assert any(line.startswith("threshold over all: ") for line in lines)
+    for row in found.report.rows:
+        (line,) = [line for line in lines if line.startswith(f"{row.name}: EM ")]
+        assert f"EM {100 * row.overall.accuracy:.1f}" in line
+        assert f"tokens p50 {row.overall.tokens_p50:.0f}" in line
+
+
 def test_page_needs_nothing_else(found, tmp_path):
     page = report.html(
         found.report,
@@ -122,10 +133,19 @@ def test_page_needs_nothing_else(found, tmp_path):
         assert outside not in page
     assert found.worked[-1][1].question.text in page
     assert "pip install" in page
-    (svg,) = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    texts = [e.text for e in ElementTree.fromstring(svg).iter() if e.tag.endswith("}text")]
-    assert {"router", "oracle", "right answers, %", "closed book"} <= set(texts)
-    assert report.INK not in page
+    drawn = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    texts = [
+        {e.text for e in ElementTree.fromstring(svg).iter() if e.tag.endswith("}text")}
+        for svg in drawn
+    ]
+    assert {"router", "oracle", "right answers, %", "closed book"} <= texts[0]
+    assert {"retrieved for, % of questions", "router", "random, same rate"} <= texts[1]
+    assert "correlation with ln popularity" in texts[2]
+    assert any(str(text).startswith("birthplace (") for text in texts[2])
+    assert {"router", "oracle", "right answers, %"} <= texts[3]
+    assert figures.INK not in page
+    for line in report.details(found.report):
+        assert line.split(":")[0] in page
     report.write(page, tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == page
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
@@ -142,7 +162,8 @@ def test_retrieved_text_is_escaped_in_the_page(found):
 
 
 def test_equal_reports_make_equal_plots(found):
-    assert report.plot(found.report) == report.plot(found.report)
+    for draw in (figures.by_decile, figures.by_rate, figures.by_relation, figures.by_relative):
+        assert draw(found.report) == draw(found.report)
 
 
 def test_a_failed_write_leaves_the_old_page(tmp_path, monkeypatch):

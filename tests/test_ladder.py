@@ -29,6 +29,7 @@ benchmarks
 world
 protocols
 compare
+figures
 showcase report doctor
 cli
 testing
