@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import os
 
-from memkit.benchmarks import counterfact, knowedit, known_1000, miniworld, popqa, qaedit, zsre
+from memkit.benchmarks import (
+    counterfact,
+    entity_questions,
+    knowedit,
+    known_1000,
+    miniworld,
+    popqa,
+    qaedit,
+    retrieval_qa,
+    zsre,
+)
 from memkit.benchmarks.base import Benchmark
 from memkit.errors import BadInput
 
@@ -12,11 +22,13 @@ __all__ = ["BENCHMARKS", "Benchmark", "load"]
 
 BENCHMARKS = {
     "counterfact": counterfact.load,
+    "entity_questions": entity_questions.load,
     "knowedit": knowedit.load,
     "known_1000": known_1000.load,
     "miniworld": miniworld.load,
     "popqa": popqa.load,
     "qaedit": qaedit.load,
+    "retrieval_qa": retrieval_qa.load,
     "zsre": zsre.load,
     "zsre-counterfactual": zsre.load_counterfactual,
 }

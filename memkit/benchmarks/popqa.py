@@ -15,16 +15,14 @@ fact. A question that stands twice stays twice, under two ids.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
 
 from memkit.benchmarks.base import Benchmark
+from memkit.benchmarks.context import gold, passage
 from memkit.benchmarks.popqa_files import HUB, Row, read
 from memkit.errors import BadInput
-from memkit.metrics import contains
 from memkit.progress import track
 from memkit.types import Fact, Passage, Question
 
@@ -73,7 +71,7 @@ def load(
         subject, relation = row.subject, row.relation
         if subject is None:
             subject, relation = _recover(row.question, relation)
-        own = [passages.setdefault(pair, _passage(*pair)) for pair in row.paragraphs]
+        own = [passages.setdefault(pair, passage("popqa", *pair)) for pair in row.paragraphs]
         try:
             question = Question(
                 text=row.question,
@@ -81,7 +79,7 @@ def load(
                 subject=subject,
                 relation=relation,
                 popularity=row.popularity,
-                gold=tuple(_gold(own, row.answers)),
+                gold=gold(own, row.answers),
                 id=identity,
             )
         except BadInput as error:
@@ -121,14 +119,3 @@ def _fact(question: Question, row: Row) -> Fact | None:
         relation=question.relation,
         id=question.id,
     )
-
-
-def _passage(title: str | None, text: str) -> Passage:
-    """A passage with a hash of its contents as id: equal ones, and only those, are one."""
-    digest = hashlib.sha256(f"{title or ''}\0{text}".encode()).hexdigest()
-    return Passage(f"popqa-{digest[:16]}", text, title)
-
-
-def _gold(own: Iterable[Passage], answers: tuple[str, ...]) -> Iterable[str]:
-    """The ids of those that hold an answer, each once."""
-    return dict.fromkeys(p.id for p in own if contains(p.contents, answers))
