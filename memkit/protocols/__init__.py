@@ -4,6 +4,7 @@ from memkit.protocols.arms import outcomes
 from memkit.protocols.conflicts import conflicts
 from memkit.protocols.editing import editing
 from memkit.protocols.lifelong import lifelong
+from memkit.protocols.mallen import matched, published
 from memkit.protocols.popularity import popularity
 
-__all__ = ["conflicts", "editing", "lifelong", "outcomes", "popularity"]
+__all__ = ["conflicts", "editing", "lifelong", "matched", "outcomes", "popularity", "published"]
