@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from memkit.editors.locating import Traced, locate
     from memkit.editors.memit import MEMIT
     from memkit.editors.memory import Memory
+    from memkit.editors.mend import MEND
     from memkit.editors.rome import ROME
     from memkit.editors.statistics import Statistics
     from memkit.errors import (
@@ -114,6 +115,7 @@ _HOME = {
     "MEMIT": "memkit.editors.memit",
     "MarginRouter": "memkit.routing.margin",
     "MemkitError": "memkit.errors",
+    "MEND": "memkit.editors.mend",
     "Memory": "memkit.editors.memory",
     "MissingDependency": "memkit.errors",
     "MissingSignal": "memkit.errors",
@@ -178,6 +180,7 @@ __all__ = [
     "IndexMismatch",
     "LM",
     "MEMIT",
+    "MEND",
     "MarginRouter",
     "MemkitError",
     "Memory",

@@ -15,6 +15,7 @@ from memkit.editors.finetune_retrain import FineTuneRetrain
 from memkit.editors.grace import GRACE
 from memkit.editors.memit import MEMIT
 from memkit.editors.memory import Memory
+from memkit.editors.mend import MEND
 from memkit.editors.rome import ROME
 
 __all__ = ["EDITORS"]
@@ -30,5 +31,6 @@ EDITORS: Mapping[str, type[Editor]] = {
     "grace": GRACE,
     "memit": MEMIT,
     "memory": Memory,
+    "mend": MEND,
     "rome": ROME,
 }

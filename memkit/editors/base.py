@@ -49,6 +49,8 @@ __all__ = [
     "Made",
     "Step",
     "joined",
+    "original",
+    "untouched_state",
 ]
 
 T = TypeVar("T")
@@ -231,6 +233,12 @@ class Draft:
         """
         return self._edit.once(key, make)
 
+    @contextlib.contextmanager
+    def base(self, wanted: bool = True) -> Iterator[None]:
+        """The model as it was before the handle's first step, within the block, if wanted."""
+        with self._edit.set_aside() if wanted else contextlib.nullcontext():
+            yield
+
     def before(self, name: str) -> Tensor:
         """A touched tensor as it was at the start of this step, in float64 (float32 on MPS)."""
         return self._edit.value(name, ())
@@ -318,7 +326,7 @@ class Edit:
         facts = check_facts(self.lm, facts)
         past, live = list(self.steps), self in self.lm.edits
         try:
-            with _untouched_state(self.lm, self.editor.seed), measured(self.lm.device) as cost:
+            with untouched_state(self.lm, self.editor.seed), measured(self.lm.device) as cost:
                 if not past:
                     self.editor, chosen = self.editor.fitted(self.lm, facts)
                     self.memo.setdefault("chosen", chosen)
@@ -435,7 +443,7 @@ class Edit:
         """
         self._check_newest("paused")
         try:
-            with self._set_aside():
+            with self.set_aside():
                 with uninterrupted():
                     self.lm.edits.remove(self)
                     self.lm.paused.append(self)
@@ -449,13 +457,13 @@ class Edit:
     def once(self, key: object, make: Callable[[], T]) -> T:
         """What `make` gives of the model without this edit, made once and kept with the handle."""
         if key not in self.memo:
-            with self._set_aside():
+            with self.set_aside():
                 self.memo[key] = make()
         found: T = self.memo[key]
         return found
 
     @contextlib.contextmanager
-    def _set_aside(self) -> Iterator[None]:
+    def set_aside(self) -> Iterator[None]:
         """The weights from before the first step, and no adaptor, within the block."""
         now = {name: t.parameter.detach().clone() for name, t in self.touched.items()}
         try:
@@ -633,6 +641,13 @@ class Edit:
             )
 
 
+def original(lm: LM, name: str) -> Tensor:
+    """A parameter's bytes without any live edit."""
+    saved = [edit.touched[name].saved for edit in lm.edits if name in edit.touched]
+    found: Tensor = saved[0] if saved else lm.model.get_parameter(name).detach()
+    return found
+
+
 def joined(editor: str, reports: Sequence[EditReport]) -> EditReport:
     """The reports of several steps as one."""
     return EditReport(
@@ -700,7 +715,7 @@ def _scores(lm: LM, facts: Sequence[Fact]) -> list[tuple[float, bool]]:
 
 
 @contextlib.contextmanager
-def _untouched_state(lm: LM, seed: int) -> Iterator[None]:
+def untouched_state(lm: LM, seed: int) -> Iterator[None]:
     """Seeded random state and closed parameters within the block; all as found after it."""
     flags = [(parameter, parameter.requires_grad) for parameter in lm.model.parameters()]
     grads = [(parameter, parameter.grad) for parameter, _ in flags]
