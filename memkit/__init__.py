@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from memkit.prompts import Template
     from memkit.qa import QA
     from memkit.retrieval.bm25 import BM25
+    from memkit.retrieval.cross_encoder import CrossEncoder
     from memkit.retrieval.definitions import Definitions
     from memkit.retrieval.dense import Dense
     from memkit.retrieval.hybrid import Hybrid
@@ -88,6 +89,7 @@ _HOME = {
     "CombinedRouter": "memkit.routing.combined",
     "Completion": "memkit.lm.generation",
     "Conformal": "memkit.routing.conformal",
+    "CrossEncoder": "memkit.retrieval.cross_encoder",
     "Decision": "memkit.types",
     "Defer": "memkit.editors.defer",
     "Definitions": "memkit.retrieval.definitions",
@@ -155,6 +157,7 @@ __all__ = [
     "CombinedRouter",
     "Completion",
     "Conformal",
+    "CrossEncoder",
     "Decision",
     "Defer",
     "Definitions",
