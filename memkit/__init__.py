@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from memkit.retrieval.cross_encoder import CrossEncoder
     from memkit.retrieval.definitions import Definitions
     from memkit.retrieval.dense import Dense
+    from memkit.retrieval.from_file import FromFile
     from memkit.retrieval.hybrid import Hybrid
     from memkit.routing.base import Outcome
     from memkit.routing.baselines import Always, Oracle, Random
@@ -108,6 +109,7 @@ _HOME = {
     "FineTuneLocalized": "memkit.editors.finetune_localized",
     "FineTuneRetrain": "memkit.editors.finetune_retrain",
     "FingerprintMismatch": "memkit.errors",
+    "FromFile": "memkit.retrieval.from_file",
     "GRACE": "memkit.editors.grace",
     "Guards": "memkit.editors.guards",
     "Hit": "memkit.types",
@@ -176,6 +178,7 @@ __all__ = [
     "FineTuneLocalized",
     "FineTuneRetrain",
     "FingerprintMismatch",
+    "FromFile",
     "GRACE",
     "Guards",
     "Hit",
