@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from memkit.retrieval.definitions import Definitions
     from memkit.retrieval.dense import Dense
     from memkit.retrieval.from_file import FromFile
+    from memkit.retrieval.genread import GenRead
     from memkit.retrieval.hybrid import Hybrid
     from memkit.routing.base import Outcome
     from memkit.routing.baselines import Always, Oracle, Random
@@ -111,15 +112,16 @@ _HOME = {
     "FingerprintMismatch": "memkit.errors",
     "FromFile": "memkit.retrieval.from_file",
     "GRACE": "memkit.editors.grace",
+    "GenRead": "memkit.retrieval.genread",
     "Guards": "memkit.editors.guards",
     "Hit": "memkit.types",
     "Hybrid": "memkit.retrieval.hybrid",
     "IndexMismatch": "memkit.errors",
     "LM": "memkit.lm.model",
     "MEMIT": "memkit.editors.memit",
+    "MEND": "memkit.editors.mend",
     "MarginRouter": "memkit.routing.margin",
     "MemkitError": "memkit.errors",
-    "MEND": "memkit.editors.mend",
     "Memory": "memkit.editors.memory",
     "MissingDependency": "memkit.errors",
     "MissingSignal": "memkit.errors",
@@ -180,6 +182,7 @@ __all__ = [
     "FingerprintMismatch",
     "FromFile",
     "GRACE",
+    "GenRead",
     "Guards",
     "Hit",
     "Hybrid",
