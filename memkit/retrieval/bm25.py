@@ -139,6 +139,18 @@ class BM25:
         return cls(path, _open_engine(path, manifest), PassageFile(path), manifest)
 
     @classmethod
+    def prebuilt(cls, name: str) -> BM25:
+        """Open an index that pyserini's authors built, as "msmarco-v1-passage" or "wikipedia-dpr".
+
+        It is downloaded at the first call (gigabytes, for most), into pyserini's cache.
+
+        Raises `BadInput` for an unknown name, `MemkitError` if the download fails, and as `open`.
+        """
+        from memkit.retrieval.prebuilt import fetch_prebuilt
+
+        return cls.open(fetch_prebuilt(name))
+
+    @classmethod
     def _open_foreign(cls, path: Path, corpus: Iterable[Passage] | None) -> BM25:
         engine = Lucene(path, K1, B)
         passages = engine.stored()
