@@ -1,4 +1,4 @@
-"""memkit's own values in JSON lines: a row holds the fields of a fact, a question or a passage."""
+"""memkit's own values in JSON lines: a row holds the fields of a fact, a passage, an opinion."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from memkit.errors import BadInput
-from memkit.types import Fact, Passage, Question
 
 __all__ = ["read_rows", "read_values"]
 
-T = TypeVar("T", Fact, Passage, Question)
+T = TypeVar("T")
 
 
 def read_values(path: Path, kind: type[T]) -> list[T]:
-    """The rows of a file as facts, questions or passages.
+    """The rows of a file as values of a kind: facts, questions, passages, opinions.
 
     Raises `BadInput`, naming file and row, for a file that cannot be read or a row that is none.
     """
