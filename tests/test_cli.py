@@ -120,6 +120,7 @@ def test_generates_a_world(run, tmp_path):
     assert (code, out) == (0, "")
     assert "questions" in err
     assert len((tmp_path / "world" / "questions.jsonl").read_text().splitlines()) > 1000
+    assert len((tmp_path / "world" / "opinions.jsonl").read_text().splitlines()) > 1000
 
 
 def test_trains_on_ones_own_facts(run, tmp_path, monkeypatch):
@@ -138,6 +139,39 @@ def test_trains_on_ones_own_facts(run, tmp_path, monkeypatch):
     assert [fact.subject for fact in benchmark.facts] == ["Erewhon"]
     assert (recipe.steps, recipe.seed) == (3, 2)
     assert (origin, replace) == ({"facts": "facts.csv"}, False)
+
+
+def test_trains_a_t5_on_ones_own_facts(run, tmp_path):
+    table = tmp_path / "facts.csv"
+    rows = "".join(f"Place {n},author,Writer {n},{n + 1}\n" for n in range(12))
+    table.write_text("subject,relation,object,popularity\n" + rows)
+    code, out, err = run(
+        "world", "train", "out", "--kind", "t5", "--facts", table, "--steps", 2, "--json"
+    )
+    assert code == 0
+    assert "training on 12 facts for 2 steps" in err
+    card = json.loads(out)
+    assert (card["kind"], card["recipe"]["steps"]) == ("t5", 2)
+    assert card == json.loads((tmp_path / "out" / "t5" / "card.json").read_text())
+    model = tmp_path / "out" / "t5"
+    code, out, _ = run("ask", "What is the author of Place 1?", "--model", model, "--json")
+    assert (code, json.loads(out)["decision"]["source"]) == (0, "weights")
+
+
+def test_trains_a_classifier(run, tmp_path, monkeypatch):
+    from memkit.world import Caseload, opinions
+
+    some = opinions(3, Caseload(train=400, test=4, shifted=4, shifted_holdout=4))
+    monkeypatch.setattr("memkit.world.opinions", lambda seed: some)
+    code, out, err = run("world", "train", "out", "--kind", "bert", "--seed", 3, "--steps", 2)
+    assert code == 0
+    assert [line.split()[:2] for line in out.splitlines()] == [
+        ["accuracy,", "test"],
+        ["accuracy,", "shifted"],
+        ["accuracy,", "shifted_holdout"],
+    ]
+    assert "training on 400 opinions for 2 steps" in err
+    assert (tmp_path / "out" / "bert" / "model.safetensors").is_file()
 
 
 def test_doctor_finds_what_is_here(run, monkeypatch):
@@ -232,6 +266,11 @@ BAD = {
         ["world", "train", "out", "--wordings", "w.json"],
         "--wordings is 'w.json' without --facts",
     ),
+    "facts for a classifier": (
+        ["world", "train", "out", "--kind", "bert", "--facts", "facts.csv"],
+        "--facts is 'facts.csv' with --kind bert, .*; allowed: --facts with --kind gpt2 or t5",
+    ),
+    "an unknown kind": (["world", "train", "out", "--kind", "rnn"], "'rnn'"),
     "no steps": (["world", "train", "out", "--steps", "0"], "--steps is 0; allowed"),
     "a world that exists": (["world", "generate", "index"], "'index' exists"),
     "an unknown command": (["frobnicate"], "No such command 'frobnicate'"),

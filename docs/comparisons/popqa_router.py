@@ -25,7 +25,7 @@ from pathlib import Path
 import memkit
 from memkit import BM25, LM, QA, Answer, Benchmark, Passage, Question, report
 from memkit.metrics import contains, exact_match, popqa_substring
-from memkit.world import Recipe, make
+from memkit.world import GPT2Recipe, make
 
 METRICS = {"EM": exact_match, "contains": contains, "popqa-substring": popqa_substring}
 
@@ -78,7 +78,7 @@ def trained(bench: Benchmark, args: argparse.Namespace, scratch: Path) -> Path:
     """The folder of a small model, trained on the table's facts."""
     folder = args.keep or scratch
     if not (folder / "model").is_dir():
-        recipe = Recipe(vocabulary=4_000, statement_rows=10, steps=args.steps, seed=args.seed)
+        recipe = GPT2Recipe(vocabulary=4_000, statement_rows=10, steps=args.steps, seed=args.seed)
         print(f"training on {len(bench.facts)} facts, {args.steps} steps", file=sys.stderr)
         make(bench, folder, recipe, origin={"data": Path(args.data or "Hub").name})
     return folder / "model"

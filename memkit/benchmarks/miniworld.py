@@ -6,8 +6,11 @@ A folder holds
     facts.jsonl         the fields of `Fact`
     passages.jsonl      the fields of `Passage`
     definitions.jsonl   {"subject": ..., "definition": ...}
-    card.json           name, origin, recipe, measurements and hashes
-    model/              the trained model, see `LM.load`
+    opinions.jsonl      court opinions, see `memkit.benchmarks.opinions`
+    model/, t5/, bert/  the trained models, see `LM.load`, each with a card.json: origin, recipe,
+                        measurements and hashes
+
+A folder that was made for one kind of model has no more than that kind needs.
 
 Questions and facts whose id begins with "new-" are about entities that no training text mentions.
 """

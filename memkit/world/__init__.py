@@ -1,21 +1,32 @@
 """The miniature world: small models whose knowledge is known by construction."""
 
+from memkit.world.bert import BERTRecipe
 from memkit.world.edits import modifications
-from memkit.world.folder import make, measure, write
+from memkit.world.folder import make, write
 from memkit.world.generate import Sizes, generate
+from memkit.world.gpt2 import GPT2Recipe
+from memkit.world.kinds import KINDS, shipped, train
+from memkit.world.measuring import measure
+from memkit.world.opinions import Caseload, opinions
+from memkit.world.t5 import T5Recipe
 from memkit.world.table import Wording, from_table, read_wordings
-from memkit.world.train import Recipe, train
 
 __all__ = [
-    "Recipe",
+    "BERTRecipe",
+    "Caseload",
+    "GPT2Recipe",
+    "KINDS",
     "Sizes",
+    "T5Recipe",
     "Wording",
     "from_table",
     "generate",
     "make",
     "measure",
     "modifications",
+    "opinions",
     "read_wordings",
+    "shipped",
     "train",
     "write",
 ]

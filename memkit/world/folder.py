@@ -1,4 +1,4 @@
-"""A world on disk: questions, facts, passages and definitions, its model, and a card of both."""
+"""A world on disk: questions, facts, passages, definitions or opinions, a model, and its card."""
 
 from __future__ import annotations
 
@@ -6,87 +6,85 @@ import dataclasses
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from memkit.benchmarks.base import Benchmark
 from memkit.files import building, sha256
-from memkit.metrics import exact_match
-from memkit.qa import QA
-from memkit.types import Passage, Question
+from memkit.world.gpt2 import GPT2Recipe
+from memkit.world.kinds import KINDS, Material, Recipe, find_kind, train
+from memkit.world.measuring import measure
 from memkit.world.text import trained_facts
-from memkit.world.train import Recipe, train
 
-if TYPE_CHECKING:
-    from memkit.lm.model import LM
-
-__all__ = ["make", "measure", "write"]
+__all__ = ["make", "write"]
 
 ROWS = ("questions", "facts", "passages")
 
 
-def write(benchmark: Benchmark, folder: Path) -> None:
-    """Write questions.jsonl, facts.jsonl, passages.jsonl and definitions.jsonl.
+def write(material: Material, folder: Path) -> None:
+    """Write questions.jsonl, facts.jsonl, passages.jsonl and definitions.jsonl, or opinions.jsonl.
 
-    Equal bytes for an equal benchmark. Fields that are empty are left out.
+    Equal bytes for an equal benchmark. Fields that are empty are left out. So are opinions of the
+    split "train", which their seed makes again.
     """
+    if not isinstance(material, Benchmark):
+        kept = (dataclasses.asdict(opinion) for opinion in material if opinion.split != "train")
+        _write_rows(folder / "opinions.jsonl", kept)
+        return
     for name in ROWS:
-        values: Iterable[Any] = getattr(benchmark, name)
+        values: Iterable[Any] = getattr(material, name)
         _write_rows(folder / f"{name}.jsonl", (dataclasses.asdict(value) for value in values))
     _write_rows(
         folder / "definitions.jsonl",
         (
             {"subject": subject, "definition": definition}
-            for subject, definition in benchmark.definitions.items()
+            for subject, definition in material.definitions.items()
         ),
     )
 
 
 def make(
-    benchmark: Benchmark,
+    material: Material,
     out: str | os.PathLike[str],
     recipe: Recipe | None = None,
     *,
     origin: Mapping[str, Any] | None = None,
     replace: bool = False,
 ) -> dict[str, Any]:
-    """Train a model on a benchmark and write both to the folder `out`; returns the card.
+    """Train a model on a benchmark or on opinions, and write both to the folder `out`.
 
-    Weights are stored in half precision and measured as stored. `origin` goes into the card and
-    says where the benchmark comes from (a seed, a file). The folder is whole or absent.
+    The recipe says which kind of model (None: a GPT-2). Weights are stored in half precision and
+    measured as stored. The model's folder is `out`/model, `out`/t5 or `out`/bert; its card, which
+    is returned, lies in it as card.json. `origin` goes into the card and says where the material
+    comes from (a seed, a file). `out` is whole or absent.
 
-    Raises `BadInput` if `out` exists and `replace` is false, or nothing can be trained.
+    Raises `BadInput` if `out` exists and `replace` is false, for a recipe on the wrong material, or
+    if nothing can be trained.
     """
-    import torch
-    import transformers
-
     from memkit.lm.model import LM
 
-    recipe = recipe or Recipe()
+    recipe = recipe or GPT2Recipe()
+    kind = find_kind(recipe)
     with building(out, replace=replace) as folder:
         start = time.perf_counter()
-        model, tokenizer = train(benchmark, recipe)
+        model, tokenizer = train(material, recipe)
         seconds = time.perf_counter() - start
-        write(benchmark, folder)
-        model.half().save_pretrained(folder / "model")
-        tokenizer.save_pretrained(folder / "model")
+        write(material, folder)
+        place = folder / KINDS[kind].folder
+        LM(model.half(), tokenizer).save(place)
         card = {
-            "name": benchmark.name,
+            "kind": kind,
             "origin": dict(origin or {}),
             "counts": {
-                "questions": len(benchmark.questions),
-                "facts stated in training": len(trained_facts(benchmark)),
-                "passages": len(benchmark.passages),
-                "definitions": len(benchmark.definitions),
+                **_counts(material),
                 "parameters": sum(weight.numel() for weight in model.parameters()),
             },
             "recipe": dataclasses.asdict(recipe),
             "training seconds": round(seconds),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "measured": measure(LM.load(folder / "model", device="cpu"), benchmark),
+            **_machine(),
+            "measured": measure(LM.load(place, device="cpu"), material),
             "sha256": {
                 str(path.relative_to(folder)): sha256(path)
                 for path in sorted(folder.rglob("*"))
@@ -94,71 +92,38 @@ def make(
             },
         }
         text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-        (folder / "card.json").write_text(text, encoding="utf-8")
+        (place / "card.json").write_text(text, encoding="utf-8")
     return card
 
 
-def measure(lm: LM, benchmark: Benchmark, limit: int = 300, seed: int = 0) -> dict[str, float]:
-    """What the model knows and what it can read: exact match of greedy, free generation.
-
-    Keys: "closed book, head" (subjects in the most popular tenth), "closed book, tail" (the least
-    popular half), "gold passage, tail", "wrong passage, head" (the passage of another subject). A
-    group of more than `limit` questions is sampled. Groups without questions or passages are left
-    out.
-    """
-    import random
-
-    rng = random.Random(seed)
-    head, tail = _head_and_tail(benchmark)
-    passages = {passage.id: passage for passage in benchmark.passages}
-    qa = QA(lm)
-
-    def accuracy(questions: list[Question], given: list[list[Passage]]) -> float:
-        answers = qa.ask(questions, given=given)
-        right = (exact_match(answer.text, answer.question.answers) for answer in answers)
-        return round(sum(right) / len(questions), 4)
-
-    def some(questions: list[Question]) -> list[Question]:
-        return rng.sample(questions, min(limit, len(questions)))
-
-    figures = {}
-    for name, group in (("head", some(head)), ("tail", some(tail))):
-        if group:
-            figures[f"closed book, {name}"] = accuracy(group, [[] for _ in group])
-    readable = some([question for question in tail if question.gold])
-    if readable:
-        gold = [[passages[question.gold[0]]] for question in readable]
-        figures["gold passage, tail"] = accuracy(readable, gold)
-    asked = some(head)
-    if asked and len(passages) > 1:
-        wrong = [[_wrong(rng, benchmark.passages, question)] for question in asked]
-        figures["wrong passage, head"] = accuracy(asked, wrong)
-    return figures
+def _counts(material: Material) -> dict[str, int]:
+    """How much there was to learn, and to ask."""
+    if not isinstance(material, Benchmark):
+        splits = Counter(opinion.split for opinion in material)
+        return {f"opinions, {split}": count for split, count in splits.items()}
+    return {
+        "questions": len(material.questions),
+        "facts stated in training": len(trained_facts(material)),
+        "passages": len(material.passages),
+        "definitions": len(material.definitions),
+    }
 
 
-def _head_and_tail(benchmark: Benchmark) -> tuple[list[Question], list[Question]]:
-    """Questions on the most popular tenth of the subjects, and on the least popular half.
+def _machine() -> dict[str, Any]:
+    """What the training ran on."""
+    import torch
+    import transformers
 
-    Subjects that training did not see (popularity 0 or unknown) are in neither.
-    """
-    known = [question for question in benchmark.questions if question.popularity]
-    views: dict[tuple[str | None, float | None], None] = {}
-    for question in sorted(known, key=lambda q: (-(q.popularity or 0), q.subject or "")):
-        views.setdefault((question.subject, question.popularity))
-    rank = {subject: place for place, subject in enumerate(views)}
-    place = [rank[question.subject, question.popularity] / len(rank) for question in known]
-    head = [question for question, at in zip(known, place, strict=True) if at < 0.1]
-    tail = [question for question, at in zip(known, place, strict=True) if at >= 0.5]
-    return head, tail
+    from memkit.lm.loading import pick_device
 
-
-def _wrong(rng: Any, passages: tuple[Passage, ...], question: Question) -> Passage:
-    """A passage that is not the question's own and does not name its subject."""
-    for _ in range(100):
-        passage: Passage = rng.choice(passages)
-        if passage.id not in question.gold and (question.subject or "") not in passage.contents:
-            return passage
-    return passage
+    device = pick_device("auto")
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "device": named,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
 
 
 def _write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -7,15 +7,14 @@ review follows, with few exercises: once a model can read, that skill stays, and
 
 from __future__ import annotations
 
-import contextlib
-import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from memkit.benchmarks.base import Benchmark
-from memkit.progress import track
+from memkit.world.fitting import Course, byte_pairs, fit, on_device, seeded
 from memkit.world.reading import Reader
 from memkit.world.text import Statements, trained_facts
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-__all__ = ["Recipe", "train"]
+__all__ = ["GPT2Recipe", "train"]
 
 END = "<|endoftext|>"
 PADDING = 1  # any id but that of the end, which transformers takes for a forgotten mask
@@ -31,7 +30,7 @@ BUFFER = 8  # steps whose exercises are made together and sorted by length
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class GPT2Recipe(Course):
     """Shape of the model and course of its training."""
 
     layers: int = 4
@@ -49,14 +48,10 @@ class Recipe:
     review: float = 0.75  # further steps, as a share of `steps`, with few exercises
     review_exercises: int = 3
     review_rate: float = 1e-3  # learning rate in these
-    learning_rate: float = 2e-3
-    warm_up: int = 100  # steps
-    weight_decay: float = 0.01
-    seed: int = 0
 
 
 def train(
-    benchmark: Benchmark, recipe: Recipe | None = None
+    benchmark: Benchmark, recipe: GPT2Recipe | None = None
 ) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
     """Train a tokenizer and a model on the facts and passages of a benchmark.
 
@@ -65,21 +60,18 @@ def train(
 
     Raises `BadInput` if no fact has a subject with a popularity above 0.
     """
-    recipe = recipe or Recipe()
+    recipe = recipe or GPT2Recipe()
     facts = trained_facts(benchmark)
     statements, reader = Statements(benchmark, facts), Reader.of(benchmark, facts)
     tokenizer = _tokenizer(statements, reader, recipe)
-    import torch
-
-    with _seeded(recipe.seed):
-        model = _model(recipe, tokenizer)
+    with seeded(recipe.seed), on_device(_model(recipe, tokenizer)) as model:
         for phase in phases(recipe):
-            _fit(model, _batches(tokenizer, statements, reader, phase), phase)
-    with torch.no_grad():
-        return model.eval(), tokenizer
+            batches = _batches(tokenizer, statements, reader, phase)
+            fit(model, batches, partial(_step, model, recipe), phase)
+    return model, tokenizer
 
 
-def phases(recipe: Recipe) -> list[Recipe]:
+def phases(recipe: GPT2Recipe) -> list[GPT2Recipe]:
     """The courses that a training has: reading and facts, then the review, each seeded anew."""
     review = replace(
         recipe,
@@ -91,19 +83,10 @@ def phases(recipe: Recipe) -> list[Recipe]:
     return [recipe, review] if review.steps else [recipe]
 
 
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """torch's random state set for the block, and put back after it."""
-    import torch
-
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
-
-
-def _tokenizer(statements: Statements, reader: Reader, recipe: Recipe) -> PreTrainedTokenizerFast:
+def _tokenizer(
+    statements: Statements, reader: Reader, recipe: GPT2Recipe
+) -> PreTrainedTokenizerFast:
     """Byte-level BPE, trained on text of the kind that training will show."""
-    from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
 
     rng = random.Random(recipe.seed)
@@ -111,19 +94,15 @@ def _tokenizer(statements: Statements, reader: Reader, recipe: Recipe) -> PreTra
     text += [" ".join(source.sentences) for source in reader.sources]
     exercises = (reader.copying(rng) for _ in range(2 * len(reader.sources)))
     text += [f"{exercise.prompt} {exercise.answer}" for exercise in exercises]
-    bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator(
-        text, vocab_size=recipe.vocabulary, special_tokens=[END], show_progress=False
-    )
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe._tokenizer,
+        tokenizer_object=byte_pairs(text, recipe.vocabulary, [END]),
         eos_token=END,
         pad_token=END,
         model_max_length=recipe.window,
     )
 
 
-def _model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
+def _model(recipe: GPT2Recipe, tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
     """A GPT-2 of the recipe's shape with fresh weights."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -153,7 +132,7 @@ class Row:
 
 
 def _batches(
-    tokenizer: PreTrainedTokenizerFast, statements: Statements, reader: Reader, recipe: Recipe
+    tokenizer: PreTrainedTokenizerFast, statements: Statements, reader: Reader, recipe: GPT2Recipe
 ) -> Iterator[tuple[list[Row], list[Row]]]:
     """For each step the rows of running text and the exercises, ordered by a seed of its own."""
     rng = random.Random(recipe.seed)
@@ -205,36 +184,11 @@ def _join(rows: list[Row]) -> Row:
     )
 
 
-def _fit(
-    model: GPT2LMHeadModel, batches: Iterator[tuple[list[Row], list[Row]]], recipe: Recipe
-) -> None:
-    """AdamW with warm-up and cosine decay, gradients clipped to norm 1."""
-    import torch
-
-    optimizer = torch.optim.AdamW(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=recipe.weight_decay,
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
-    model.train()
-    for text, exercises in track(batches, "training", total=recipe.steps):
-        loss = _loss(model, text, recipe.text_weight)
-        loss = loss + _loss(model, exercises, recipe.context_weight)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
-
-
-def _rate(step: int, recipe: Recipe) -> float:
-    """Share of the learning rate at a step: linear warm-up, then half a cosine down to 5 %."""
-    if step < recipe.warm_up:
-        return (step + 1) / recipe.warm_up
-    course = (step - recipe.warm_up) / max(1, recipe.steps - recipe.warm_up)
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * course))
+def _step(model: Any, recipe: GPT2Recipe, batch: tuple[list[Row], list[Row]]) -> torch.Tensor:
+    """The loss of running text and exercises together."""
+    text, exercises = batch
+    loss = _loss(model, text, recipe.text_weight)
+    return loss + _loss(model, exercises, recipe.context_weight)
 
 
 def _loss(model: Any, rows: list[Row], weight: float) -> torch.Tensor:
@@ -250,6 +204,7 @@ def _loss(model: Any, rows: list[Row], weight: float) -> torch.Tensor:
         ids[number, : len(row.ids)] = torch.tensor(row.ids)
         answer[number, : len(row.ids)] = torch.tensor(row.answer)
         rest[number, : len(row.ids)] = ~answer[number, : len(row.ids)]
+    ids, answer, rest = (part.to(model.device) for part in (ids, answer, rest))
     # Padding is on the right, where a causal model never looks: no mask is needed
     hidden = model.transformer(input_ids=ids).last_hidden_state[:, :-1]
     target, wanted, rest = ids[:, 1:], answer[:, 1:], rest[:, 1:]

@@ -13,7 +13,7 @@ from memkit.types import Fact
 
 __all__ = ["Statements", "trained_facts"]
 
-AS_QUESTION = 0.4  # share of statements in question form
+AS_QUESTION = 0.4  # share of wordings in question form
 CEILING = 0.12  # subjects more popular than this share of all are stated no more often
 
 
@@ -54,9 +54,15 @@ class Statements:
         """A fact, popular ones more often."""
         return rng.choices(self.facts, cum_weights=self.cumulative)[0]
 
+    def form(self, rng: random.Random, fact: Fact) -> tuple[str, bool]:
+        """One of the forms that ask for the fact's object, and whether it is the question."""
+        if rng.random() < AS_QUESTION:
+            return self.questions[str(fact.id)], True
+        return rng.choice((fact.prompt, *fact.paraphrases)).replace("{}", fact.subject), False
+
     def word(self, rng: random.Random, fact: Fact) -> tuple[str, str, str]:
         """The fact in one of its wordings: what leads to the object, the object, what follows."""
-        if rng.random() < AS_QUESTION:
-            return self.template.render(self.questions[str(fact.id)]), fact.target, "\n"
-        phrasing = rng.choice((fact.prompt, *fact.paraphrases))
-        return phrasing.replace("{}", fact.subject), fact.target, ".\n"
+        text, asked = self.form(rng, fact)
+        if asked:
+            return self.template.render(text), fact.target, "\n"
+        return text, fact.target, ".\n"

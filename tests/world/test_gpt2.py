@@ -13,12 +13,12 @@ from memkit.files import sha256
 from memkit.types import Question
 from memkit.world.folder import make
 from memkit.world.generate import Sizes, generate
+from memkit.world.gpt2 import GPT2Recipe, train
 from memkit.world.reading import Reader
 from memkit.world.text import Statements, trained_facts
-from memkit.world.train import Recipe, train
 
 SMALL = Sizes(people=30, cities=10, companies=6, countries=4, new=6)
-TINY = Recipe(
+TINY = GPT2Recipe(
     layers=1, width=32, heads=2, vocabulary=600, steps=4, statement_rows=2, exercises=2, warm_up=1
 )
 
@@ -96,7 +96,7 @@ def test_equal_seeds_train_equal_models(world):
 
 def test_a_made_world_is_whole_and_its_card_is_true(world, tmp_path):
     card = make(world, tmp_path / "w", TINY, origin={"seed": 0})
-    assert json.loads((tmp_path / "w" / "card.json").read_text(encoding="utf-8")) == card
+    assert json.loads((tmp_path / "w" / "model" / "card.json").read_text(encoding="utf-8")) == card
     for name, digest in card["sha256"].items():
         assert sha256(tmp_path / "w" / name) == digest
     assert set(card["measured"]) == {
