@@ -31,8 +31,8 @@ IGNORED = -100  # label of a place that is not scored
 class T5Recipe(Course):
     """Shape of the model and course of its training."""
 
-    encoder_layers: int = 2
-    decoder_layers: int = 2
+    encoder_layers: int = 3
+    decoder_layers: int = 1
     width: int = 128
     heads: int = 4
     inner: int = 512  # width within the MLP
