@@ -77,6 +77,7 @@ if TYPE_CHECKING:
         Prompt,
         Question,
     )
+    from memkit.witness import SecondWitness
 
 __version__ = "0.1.0"
 
@@ -139,6 +140,7 @@ _HOME = {
     "ROME": "memkit.editors.rome",
     "Random": "memkit.routing.baselines",
     "ScoreRouter": "memkit.routing.score",
+    "SecondWitness": "memkit.witness",
     "Statistics": "memkit.editors.statistics",
     "TargetLogprob": "memkit.lm.scoring",
     "Template": "memkit.prompts",
@@ -209,6 +211,7 @@ __all__ = [
     "ROME",
     "Random",
     "ScoreRouter",
+    "SecondWitness",
     "Statistics",
     "TargetLogprob",
     "Template",

@@ -109,6 +109,12 @@ class QA:
         edits = tuple(map(repr, self.lm.edits))
         return [_answer(case, edits) for case in cases]
 
+    def decide(self, questions: Sequence[str | Question]) -> list[Decision]:
+        """Where each answer would come from, without answering; raises as `ask`."""
+        cases = [Case(_question(question)) for question in questions]
+        self._decide(cases, None)
+        return [case.decision for case in cases if case.decision is not None]
+
     def signals(self, questions: Sequence[str | Question], names: Sequence[str]) -> list[Signals]:
         """What routers may look at, by name, for each question: see `memkit.routing.base`.
 

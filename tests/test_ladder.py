@@ -25,6 +25,7 @@ prompts
 routing
 deciding
 qa
+witness
 benchmarks
 world
 protocols

@@ -5,6 +5,17 @@ from memkit.protocols.conflicts import conflicts
 from memkit.protocols.editing import editing
 from memkit.protocols.lifelong import lifelong
 from memkit.protocols.mallen import matched, published
+from memkit.protocols.poisoning import poison, poisoning
 from memkit.protocols.popularity import popularity
 
-__all__ = ["conflicts", "editing", "lifelong", "matched", "outcomes", "popularity", "published"]
+__all__ = [
+    "conflicts",
+    "editing",
+    "lifelong",
+    "matched",
+    "outcomes",
+    "poison",
+    "poisoning",
+    "popularity",
+    "published",
+]
