@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from memkit import BadInput, Question
-from memkit.benchmarks import streams
+from memkit.benchmarks import opinions, streams
 from memkit.benchmarks.streams.hallucination import sentences
 from memkit.benchmarks.streams.sources import shuffled
 
@@ -208,6 +208,18 @@ def test_a_world_is_told_sentence_by_sentence(small_world):
     ]
     assert all(own)
     assert sum(map(len, own)) == len(set.union(*own))
+
+
+def test_a_world_tells_its_opinions_in_the_order_of_time():
+    stream = streams.load("miniworld-scotus")
+    found = {o.text: o for o in opinions.load()}
+    years = [found[fact.text].year for fact in stream.edits]
+    assert years == sorted(years)
+    assert min(years) > max(found[q.text].year for q in stream.upstream)
+    assert {found[fact.text].split for fact in stream.edits} == {"shifted"}
+    assert {found[q.text].split for q in stream.upstream} == {"test"}
+    assert {found[q.text].split for q in stream.holdout} == {"shifted_holdout"}
+    assert all(fact.target == found[fact.text].label for fact in stream.edits)
 
 
 def test_bad_names_and_numbers(small_world, tmp_path):

@@ -18,6 +18,7 @@ __all__ = ["STREAMS", "Stream", "load"]
 STREAMS = {
     "hallucination": hallucination.load,
     "miniworld-hallucination": miniworld.hallucination,
+    "miniworld-scotus": miniworld.scotus,
     "miniworld-zsre": miniworld.zsre,
     "scotus": scotus.load,
     "zsre": zsre.load,

@@ -19,16 +19,16 @@ from __future__ import annotations
 import os
 import random
 
-from memkit.benchmarks import miniworld
+from memkit.benchmarks import miniworld, opinions
 from memkit.benchmarks.base import Benchmark, Stream
 from memkit.benchmarks.streams.hallucination import sentences
 from memkit.benchmarks.streams.sources import made, shuffled
 from memkit.errors import BadInput
 from memkit.types import Fact, Passage, Question
 
-__all__ = ["hallucination", "zsre"]
+__all__ = ["hallucination", "scotus", "zsre"]
 
-FACTS = 500  # that are edited, in five forms each
+FACTS = 700  # that are edited, in five forms each
 ACCURATE = 100  # sentences
 
 Source = str | os.PathLike[str] | None
@@ -54,6 +54,23 @@ def zsre(
     )
 
 
+def scotus(
+    path: Source, upstream: Source, limit: int | None, upstream_limit: int, seed: int
+) -> Stream:
+    """Opinions in the order of time."""
+    _refuse(upstream)
+    found = opinions.load(path)
+    rows = {split: [o for o in found if o.split == split] for split in opinions.SPLITS}
+    edits = [Fact(o.case, o.text, o.label) for o in rows["shifted"]]
+    return made(
+        "miniworld-scotus",
+        "accuracy",
+        edits[:limit],
+        [_judged(opinion) for opinion in rows["test"]][:upstream_limit],
+        [_judged(opinion) for opinion in rows["shifted_holdout"]],
+    )
+
+
 def hallucination(
     path: Source, upstream: Source, limit: int | None, upstream_limit: int, seed: int
 ) -> Stream:
@@ -76,11 +93,16 @@ def hallucination(
 
 
 def _world(path: Source, upstream: Source) -> Benchmark:
+    _refuse(upstream)
+    return miniworld.load(path)
+
+
+def _refuse(upstream: Source) -> None:
+    """Raise `BadInput` for test data of its own."""
     if upstream is not None:
         raise BadInput(
             f"upstream is {str(upstream)!r} for a world, which has its own; allowed: None. Drop it."
         )
-    return miniworld.load(path)
 
 
 def _forms(question: Question, fact: Fact) -> list[Fact]:
@@ -103,6 +125,10 @@ def _sentences(passage: Passage) -> list[Fact]:
         )
         for number, sentence in enumerate(told)
     ]
+
+
+def _judged(opinion: opinions.Opinion) -> Question:
+    return Question(opinion.text, answers=(opinion.label,))
 
 
 def _asked(fact: Fact) -> Question:

@@ -1,0 +1,229 @@
+"""The GRACE paper's table: eight methods on three streams of errors (Hartvigsen et al. 2023).
+
+    python docs/comparisons/lifelong.py --out runs/lifelong
+
+edits the small T5, BERT and GPT-2 that memkit ships along the miniature world's streams, with the
+paper's numbers of edits. Each pair of method and stream keeps what it found in --out, and goes on
+from its last checkpoint after a kill: several calls on parts of the grid (--streams, --editors) can
+share the work, and a last one prints all tables.
+
+MEND's networks are trained on a fifth of the stream's facts (of SCOTUS's a tenth), which no method
+then meets, with test data beyond those that count as what must stay.
+
+With --paper it is the same on the paper's own models and data, from the Hub; --data and --upstream
+name local copies of one stream's data, --model another model of one stream.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import memkit
+from memkit import (
+    GRACE,
+    LM,
+    MEND,
+    ROME,
+    Defer,
+    Fact,
+    FineTune,
+    FineTuneEWC,
+    FineTuneRetrain,
+    Guards,
+    Memory,
+    Statistics,
+)
+from memkit.benchmarks import streams
+from memkit.benchmarks.base import Stream
+from memkit.benchmarks.miniworld import shipped
+from memkit.editors.base import Editor
+from memkit.protocols.lifelong_result import Checkpoint, LifelongResult
+
+# What an editor does is shown, not stopped
+OPEN = {"on_guard": "warn", "guards": Guards(perplexity=float("inf"), size=float("inf"))}
+STAY = 500  # test data that MEND learns to leave alone
+NAMES = ("FT", "FT + EWC", "FT + Retrain", "MEND", "Defer", "ROME", "Memory", "GRACE")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A stream of the paper: which model it is for, and how many edits were made.
+
+    `rate` is Adam's for fine-tuning, `lesson` the share of the stream that MEND learns from;
+    `columns` are shown.
+    """
+
+    folder: str
+    hub: str
+    edits: int
+    rate: float
+    lesson: float
+    columns: tuple[str, ...]
+
+
+FORGOTTEN = ("TRR", "ERR", "holdout")
+EXPERIMENTS = {
+    "zsre": Experiment("t5", "google/t5-small-ssm-nq", 1000, 1e-2, 0.2, FORGOTTEN),
+    "scotus": Experiment("bert", "tomh/scotus-bert", 400, 1e-2, 0.1, FORGOTTEN),
+    "hallucination": Experiment(
+        "model", "tomh/gpt2xl-grace", 1000, 1e-2, 0.2, ("TRR", "ERR", "ARR")
+    ),
+}
+
+
+def editors(lm: LM, experiment: Experiment) -> dict[str, Editor]:
+    """Every method that serves the model, as the paper sets it: Adam on one matrix.
+
+    At most 100 steps, which end once the edit is learnt; fine-tuning at a rate of 1e-2, GRACE's
+    value at 1, Defer and Memory at 0.1. GRACE's value stands in for the whole prompt ("prompt").
+    Other than there: ROME reads the bare prompt alone, MEND edits eight facts at once in training.
+    """
+    tuned = {"lr": experiment.rate, **OPEN}
+    found: dict[str, Editor] = {
+        "FT": FineTune(**tuned),
+        "FT + EWC": FineTuneEWC(**tuned),
+        "FT + Retrain": FineTuneRetrain(**tuned),
+        "MEND": MEND(rank=128, **OPEN),
+        "Defer": Defer(**OPEN),
+        "ROME": ROME(contexts=("{}",), statistics=Statistics(ridge=1e-6), **OPEN),
+        "Memory": Memory(**OPEN),
+        "GRACE": GRACE(replacement="prompt", **OPEN),
+    }
+    return {name: editor for name, editor in found.items() if lm.kind in editor.kinds}
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What MEND learns from, and where its networks are."""
+
+    facts: Sequence[Fact]
+    locality: Sequence[Fact]
+    folder: Path
+
+    def learnt(self, lm: LM, editor: MEND) -> MEND:
+        """The editor with its networks, which are trained if they are not there yet."""
+        if self.folder.exists():
+            return replace(editor, networks=str(self.folder))
+        return editor.train(lm, self.facts, locality=self.locality, out=self.folder)
+
+
+def divided(stream: Stream, share: float, tested: int, folder: Path) -> tuple[Stream, Lesson]:
+    """The stream without what MEND learns from.
+
+    Facts go by their ids, so that no other wording of what it learnt comes. All wordings of a fact
+    are its paraphrases.
+    """
+    forms: dict[str, list[Fact]] = {}
+    for number, fact in enumerate(stream.edits):
+        forms.setdefault(fact.id or str(number), []).append(fact)
+    names = list(forms)
+    taught = names[-round(share * len(names)) :]
+    tested = min(tested, round(0.8 * len(stream.upstream)))
+    facts = [
+        replace(own, paraphrases=tuple(other.text for other in others))
+        for own, *others in (forms[name] for name in taught)
+    ]
+    stay = stream.upstream[tested:]
+    rest = set(names[: len(names) - len(taught)])
+    edits = [f for n, f in enumerate(stream.edits) if (f.id or str(n)) in rest]
+    kept = replace(
+        stream,
+        edits=tuple(edits),
+        upstream=stream.upstream[:tested],
+        holdout=tuple(q for q in stream.holdout if q.id is None or q.id in rest),
+    )
+    return kept, Lesson(facts, [Fact(q.text, q.text, q.answers[0]) for q in stay], folder)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run what is not done yet, and print one table a stream."""
+    args = arguments().parse_args(argv)
+    for name in args.streams:
+        experiment = EXPERIMENTS[name]
+        default = experiment.hub if args.paper else (args.world or shipped()) / experiment.folder
+        lm = LM.load(args.model or default)
+        networks = args.out / name / "networks"
+        stream, lesson = divided(load(args, name), experiment.lesson, args.upstream_limit, networks)
+        found = {}
+        for method, editor in editors(lm, experiment).items():
+            if method in args.editors:
+                print(f"{name}: {method}", file=sys.stderr)
+                if isinstance(editor, MEND):
+                    editor = lesson.learnt(lm, editor)
+                found[method] = memkit.protocols.lifelong(
+                    lm,
+                    editor,
+                    stream,
+                    edits=args.edits or experiment.edits,
+                    every=args.every,
+                    rules=args.rules,
+                    out=args.out / name / method.replace(" ", ""),
+                    seed=args.seed,
+                )
+        print(f"\n{stream.name}: {stream.metric}, {len(stream.upstream)} test cases, {lm!r}\n")
+        for cells in table(found, experiment.columns):
+            print(f"| {' | '.join(cells)} |")
+
+
+def load(args: argparse.Namespace, name: str) -> Stream:
+    """The real stream or the world's, with more test data than count."""
+    limit = args.upstream_limit + STAY
+    if args.paper:
+        return streams.load(name, args.data, args.upstream, upstream_limit=limit, seed=args.seed)
+    return streams.load(f"miniworld-{name}", args.world, upstream_limit=limit, seed=args.seed)
+
+
+def table(found: Mapping[str, LifelongResult], columns: Sequence[str]) -> list[Sequence[str]]:
+    """Header, and two rows a method: the unedited model once, then each."""
+    header = ["method", *columns, "(TRR + ERR) / 2", "edits", "keys", "s / edit"]
+    rows: list[Sequence[str]] = [header, ["---"] * len(header)]
+    for number, (name, result) in enumerate(found.items()):
+        if not number:
+            rows.append(["unedited", *shown(result.unedited, columns), "", "", "", ""])
+        final, average = result.final, result.average
+        rows.append(
+            [
+                name,
+                *shown(final, columns),
+                "" if average is None else f"{average:.2f}",
+                f"{final.edits:,}",
+                "" if final.keys is None else f"{final.keys:,}",
+                "" if final.seconds is None else f"{final.seconds:.2f}",
+            ]
+        )
+    return rows
+
+
+def shown(checkpoint: Checkpoint, columns: Sequence[str]) -> list[str]:
+    """Mean and 95 % interval of each column."""
+    cells = (checkpoint.cells.get(name) for name in columns)
+    return [f"{c.mean:.2f} [{c.low:.2f}, {c.high:.2f}]" if c else "" for c in cells]
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="a folder for what is found")
+    parser.add_argument(
+        "--streams", nargs="*", choices=list(EXPERIMENTS), default=list(EXPERIMENTS), help="all"
+    )
+    parser.add_argument("--editors", nargs="*", choices=NAMES, default=NAMES, help="all")
+    parser.add_argument("--world", type=Path, help="a world's folder; the shipped one by default")
+    parser.add_argument("--paper", action="store_true", help="the paper's models and data")
+    parser.add_argument("--model", help="a folder or Hub id instead of the stream's model")
+    parser.add_argument("--data", type=Path, help="with --paper: a file instead of the Hub")
+    parser.add_argument("--upstream", type=Path, help="with --paper: a file instead of the Hub")
+    parser.add_argument("--upstream-limit", type=int, default=500, help="test cases")
+    parser.add_argument("--edits", type=int, help="at most; the paper's number by default")
+    parser.add_argument("--every", type=int, default=50, help="edits between two checkpoints")
+    parser.add_argument("--rules", choices=["memkit", "official"], default="memkit")
+    parser.add_argument("--seed", type=int, default=42, help="of the streams' order")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
