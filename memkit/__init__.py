@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         MissingDependency,
         MissingSignal,
         NotTrained,
+        Unreachable,
         UnsupportedModel,
     )
     from memkit.lm.generation import Completion
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from memkit.retrieval.from_file import FromFile
     from memkit.retrieval.genread import GenRead
     from memkit.retrieval.hybrid import Hybrid
+    from memkit.retrieval.milvus import Milvus
     from memkit.routing.base import Outcome
     from memkit.routing.baselines import Always, Oracle, Random
     from memkit.routing.cascade import Cascade
@@ -124,6 +126,7 @@ _HOME = {
     "MarginRouter": "memkit.routing.margin",
     "MemkitError": "memkit.errors",
     "Memory": "memkit.editors.memory",
+    "Milvus": "memkit.retrieval.milvus",
     "MissingDependency": "memkit.errors",
     "MissingSignal": "memkit.errors",
     "NeighbourRouter": "memkit.routing.neighbour",
@@ -145,6 +148,7 @@ _HOME = {
     "TargetLogprob": "memkit.lm.scoring",
     "Template": "memkit.prompts",
     "Traced": "memkit.editors.locating",
+    "Unreachable": "memkit.errors",
     "UnsupportedModel": "memkit.errors",
     "demo": "memkit.showcase",
     "load_edit": "memkit.editors.artefact",
@@ -195,6 +199,7 @@ __all__ = [
     "MarginRouter",
     "MemkitError",
     "Memory",
+    "Milvus",
     "MissingDependency",
     "MissingSignal",
     "NeighbourRouter",
@@ -216,6 +221,7 @@ __all__ = [
     "TargetLogprob",
     "Template",
     "Traced",
+    "Unreachable",
     "UnsupportedModel",
     "benchmarks",
     "demo",

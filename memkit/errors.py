@@ -8,7 +8,8 @@
     ├── EditRejected        a guard found an edit harmful; it was taken back
     ├── FingerprintMismatch an edit or statistics on disk belong to another model
     ├── IndexMismatch       an index on disk is truncated, foreign, or of another corpus or encoder
-    └── MissingDependency   an optional package or runtime is absent
+    ├── MissingDependency   an optional package or runtime is absent
+    └── Unreachable         a server did not answer in time, after all retries
 
 Each message names the value, what is allowed, and the next step. Raised before anything is
 changed, or after everything was put back.
@@ -25,6 +26,7 @@ __all__ = [
     "MissingDependency",
     "MissingSignal",
     "NotTrained",
+    "Unreachable",
     "UnsupportedModel",
 ]
 
@@ -70,3 +72,10 @@ class IndexMismatch(MemkitError):
 
 class MissingDependency(MemkitError, ImportError):
     """An optional package or runtime is absent; the message says what to install."""
+
+
+class Unreachable(MemkitError):
+    """A server did not answer in time, after all retries; the message names it and what to check.
+
+    Nothing that had come until then is passed off as the whole answer.
+    """

@@ -35,7 +35,7 @@ from memkit.retrieval.manifest import Manifest
 from memkit.retrieval.passages import PassageFile, corpus_sha256, write_passages
 from memkit.types import Hit, Passage
 
-__all__ = ["BM25"]
+__all__ = ["ANALYSER", "B", "BM25", "K1", "check_parameters"]
 
 KIND = "bm25"
 ENGINES = ("lucene", "bm25s")
@@ -88,7 +88,7 @@ class BM25:
         out of range, and a path that exists (unless `replace`); `MissingDependency` where Lucene
         is asked for and something that it needs is absent. Nothing is written then.
         """
-        _check_parameters(engine, k1, b)
+        check_parameters(engine, k1, b)
         name = _best_engine() if engine == "auto" else engine
         if path is None:
             return cls._build_temporary(passages, name, k1, b)
@@ -284,7 +284,8 @@ def _best_engine() -> Literal["lucene", "bm25s"]:
     return "lucene" if all(finding.ok for finding in java.diagnose()) else "bm25s"
 
 
-def _check_parameters(engine: str, k1: float, b: float) -> None:
+def check_parameters(engine: str, k1: float, b: float) -> None:
+    """Raise `BadInput` for an unknown engine, k1 or b."""
     if engine not in ("auto", *ENGINES):
         raise BadInput(
             f"engine is {engine!r}; allowed: 'auto', {', '.join(map(repr, ENGINES))}. "

@@ -19,7 +19,7 @@ from memkit.progress import track
 from memkit.retrieval.encoders import Encoder
 from memkit.retrieval.exact import Vectors
 
-__all__ = ["discard_shards", "encode_passages", "encode_queries", "shard_folder"]
+__all__ = ["discard_shards", "encode_passages", "encode_queries", "encode_texts", "shard_folder"]
 
 
 def shard_folder(target: Path, *parts: object) -> Path:
@@ -64,17 +64,32 @@ def encode_queries(encoder: Encoder, texts: Sequence[str], batch_size: int) -> V
 
 
 def _write(encoder: Encoder, texts: Sequence[str], file: Path, size: int) -> Iterator[None]:
-    """Encode one shard, batch by batch, and write it when all is done; equal texts are one."""
-    distinct = sorted(set(texts), key=lambda text: (-len(text), text))
+    """Encode one shard, batch by batch, and write it when all is done."""
+    distinct = _distinct(texts)
     parts = []
-    for batch in _batches(distinct, size):
-        parts.append(_checked(encoder, encoder.encode_passages(batch), batch))
+    for part in _parts(encoder, distinct, size):
+        parts.append(part)
         yield
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     with partial.open("wb") as stream:
         np.save(stream, _spread(np.concatenate(parts), distinct, texts))
     os.replace(partial, file)
+
+
+def encode_texts(encoder: Encoder, texts: Sequence[str], batch_size: int) -> Vectors:
+    """Vectors [n, d] of passages' texts, in memory; equal ones are encoded once."""
+    distinct = _distinct(texts)
+    return _spread(np.concatenate(list(_parts(encoder, distinct, batch_size))), distinct, texts)
+
+
+def _distinct(texts: Sequence[str]) -> list[str]:
+    return sorted(set(texts), key=lambda text: (-len(text), text))
+
+
+def _parts(encoder: Encoder, texts: Sequence[str], size: int) -> Iterator[Vectors]:
+    for batch in _batches(texts, size):
+        yield _checked(encoder, encoder.encode_passages(batch), batch)
 
 
 def _batches(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:

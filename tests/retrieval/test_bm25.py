@@ -19,7 +19,8 @@ from memkit.retrieval import java
 from memkit.retrieval.base import Index
 from memkit.retrieval.bm25 import BM25
 from memkit.retrieval.manifest import Manifest
-from memkit.testing.retriever import CORPUS, IndexContract
+from memkit.testing.index import IndexContract
+from memkit.testing.retriever import CORPUS
 from memkit.types import Passage
 
 MISSING = [finding for finding in java.diagnose() if not finding.ok]

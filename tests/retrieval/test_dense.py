@@ -19,7 +19,7 @@ from memkit.retrieval import dense, exact
 from memkit.retrieval.base import Index
 from memkit.retrieval.dense import Dense
 from memkit.retrieval.hnsw import HNSW
-from memkit.testing.retriever import IndexContract
+from memkit.testing.index import IndexContract
 
 WORDS = ["fog", "ship", "tea", "comet", "river", "steel", "board", "novel", "sun", "leaf"]
 
