@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from memkit.retrieval.genread import GenRead
     from memkit.retrieval.hybrid import Hybrid
     from memkit.retrieval.milvus import Milvus
+    from memkit.retrieval.remote_lucene import RemoteLucene
     from memkit.routing.base import Outcome
     from memkit.routing.baselines import Always, Oracle, Random
     from memkit.routing.cascade import Cascade
@@ -142,6 +143,7 @@ _HOME = {
     "Question": "memkit.types",
     "ROME": "memkit.editors.rome",
     "Random": "memkit.routing.baselines",
+    "RemoteLucene": "memkit.retrieval.remote_lucene",
     "ScoreRouter": "memkit.routing.score",
     "SecondWitness": "memkit.witness",
     "Statistics": "memkit.editors.statistics",
@@ -215,6 +217,7 @@ __all__ = [
     "Question",
     "ROME",
     "Random",
+    "RemoteLucene",
     "ScoreRouter",
     "SecondWitness",
     "Statistics",
