@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in args.streams:
         experiment = EXPERIMENTS[name]
         default = experiment.hub if args.paper else (args.world or shipped()) / experiment.folder
-        lm = LM.load(args.model or default)
+        lm = LM.load(args.model or default, device=args.device)
         networks = args.out / name / "networks"
         stream, lesson = divided(load(args, name), experiment.lesson, args.upstream_limit, networks)
         found = {}
@@ -215,6 +215,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--world", type=Path, help="a world's folder; the shipped one by default")
     parser.add_argument("--paper", action="store_true", help="the paper's models and data")
     parser.add_argument("--model", help="a folder or Hub id instead of the stream's model")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     parser.add_argument("--data", type=Path, help="with --paper: a file instead of the Hub")
     parser.add_argument("--upstream", type=Path, help="with --paper: a file instead of the Hub")
     parser.add_argument("--upstream-limit", type=int, default=500, help="test cases")

@@ -4,7 +4,8 @@ The card has the facts, the editor's representation, versions, the report with w
 edit time, and the base model's fingerprint: a hash of the config and of each touched tensor as it
 was before the edit (of all weights for an adaptor, which changes none). Low-rank steps are kept as
 their factors, [d_out, r] and [d_in, r]; of dense steps, and of an adaptor whose states are whole,
-the newest is kept, and the edit has one step then.
+the newest is kept, and the edit has one step then. It also has one, with the weights in float64,
+where factors would take more room than these.
 """
 
 from __future__ import annotations
@@ -173,14 +174,19 @@ def _merged(edit: Edit) -> Sequence[Step]:
     changes = [change for step in steps for row in step.changes.values() for change in row]
     whole = edit.adaptor is not None and edit.adaptor.whole
     apart = not whole and all(isinstance(change, LowRank) for change in changes)
-    if len(steps) == 1 or apart:
+    weights = 8 * sum(touched.saved.numel() for touched in edit.touched.values())
+    factors = sum(c.left.nbytes + c.right.nbytes for c in changes if isinstance(c, LowRank))
+    large = factors > weights and not any(step.state for step in steps)
+    if len(steps) == 1 or (apart and not large):
         return steps
     newest: dict[str, list[Change]] = {}
-    for step in steps:
+    for step in [] if large else steps:
         for name, row in step.changes.items():
             for change in row:
                 kept = [] if isinstance(change, Dense) else newest.get(name, [])
                 newest[name] = [*kept, change]
+    for name in edit.touched if large else ():
+        newest[name] = [Dense(edit.touched[name].view(edit.value(name, ())))]
     facts = tuple(fact for step in steps for fact in step.facts)
     report = _sum([step.report for step in steps])
     state = steps[-1].state if whole else {}

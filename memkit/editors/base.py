@@ -11,6 +11,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import hashlib
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
@@ -55,6 +56,7 @@ __all__ = [
 
 T = TypeVar("T")
 
+MANY = 2**18  # bytes of left factors beyond which their sum is kept
 KEPT_BYTES = 2**31  # of dense weights that are kept for `undo`; the oldest go first
 
 
@@ -299,6 +301,7 @@ class Edit:
         self.adaptor: Adaptor | None = None
         self._hooks = contextlib.ExitStack()
         self._print: str | None = None
+        self._sums: dict[str, tuple[tuple[Step, ...], Tensor]] = {}  # of the steps, by tensor
 
     def __repr__(self) -> str:
         facts = [fact for step in self.steps for fact in step.facts]
@@ -526,24 +529,36 @@ class Edit:
         self.touched[name].turned |= turned
 
     def value(self, name: str, more: Sequence[Change]) -> Tensor:
-        """A touched tensor's view after all steps and `more`, not yet rounded."""
+        """A touched tensor's view after all steps and `more`, one after the other, not rounded."""
+        value = self._sum(name)
+        for change in more:
+            value = self._with(name, value, change)
+        return value
+
+    def _sum(self, name: str) -> Tensor:
+        """The view after all steps; kept for the next call where many factors are in it."""
+        done, value = self._sums.get(name, ((), None))
+        if value is None or any(map(operator.is_not, done, self.steps[: len(done)])):
+            done, value = (), self._with(name, None, Dense(self.touched[name].saved))
+        rows = [change for step in self.steps for change in step.changes.get(name, ())]
+        for step in self.steps[len(done) :]:
+            for change in step.changes.get(name, ()):
+                value = self._with(name, value, change)
+        if sum(change.left.nbytes for change in rows if isinstance(change, LowRank)) > MANY:
+            self._sums[name] = (tuple(self.steps), value)
+        return value
+
+    def _with(self, name: str, value: Tensor | None, change: Change) -> Tensor:
+        """A view in float64 (float32 on MPS) with one more change."""
         touched = self.touched[name]
         exact = torch.float32 if touched.saved.device.type == "mps" else torch.float64
-        changes = [change for step in self.steps for change in step.changes.get(name, ())]
-        changes += more
-        start: Tensor = touched.saved
-        low: list[LowRank] = []
-        for change in changes:
-            if isinstance(change, LowRank):
-                low.append(change)
-            elif change.after is not None:
-                start, low = change.after, []
-        value = touched.view(start).to(exact)
-        if low:
-            left = torch.cat([change.left for change in low], dim=1).to(exact)
-            right = torch.cat([change.right for change in low], dim=1).to(exact)
-            value = value + left @ right.T
-        return value
+        if isinstance(change, LowRank):
+            assert value is not None
+            return value + change.left.to(exact) @ change.right.to(exact).T
+        if change.after is None:
+            assert value is not None
+            return value
+        return touched.view(change.after).to(exact)
 
     def rewrite(self, name: str, more: Sequence[Change] = ()) -> None:
         """Write a touched tensor as saved bytes plus all changes, rounded once."""
@@ -601,6 +616,7 @@ class Edit:
                 else:
                     tensor.restore()
         self.touched = {name: self.touched[name] for name in self.touched if name in changed}
+        self._sums = {name: self._sums[name] for name in self._sums if name in changed}
 
     def _forget(self) -> None:
         """Drop the oldest dense weights beyond the bound; the newest of a tensor always stay."""

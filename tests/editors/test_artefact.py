@@ -6,15 +6,16 @@ import dataclasses
 import json
 import math
 import pickle
+from dataclasses import dataclass
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from memkit import MEMIT, ROME, FineTune, Guards, Statistics, load_edit
-from memkit.editors import artefact
+from memkit import MEMIT, ROME, FineTune, Guards, Statistics, editors, load_edit
+from memkit.editors import artefact, base
 from memkit.editors.artefact import CARD, TENSORS
-from memkit.editors.base import Dense, LowRank
+from memkit.editors.base import Dense, Draft, Editor, LowRank, Made
 from memkit.errors import BadInput, FingerprintMismatch
 from memkit.files import sha256
 from memkit.testing.editor import state_hash
@@ -341,3 +342,42 @@ def test_loading_waits_for_its_turn(lm, folder):
         pytest.raises(BadInput, match="is paused"),
     ):
         load_edit(folder).apply(lm)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wide(Editor):
+    """Adds factors of a rank that depends on the fact's target."""
+
+    guards: Guards = OPEN
+
+    def write(self, draft: Draft) -> Made:
+        site = draft.lm.layout.site(draft.lm.model, 1)
+        generator = torch.Generator().manual_seed(sum(len(step.facts) for step in draft.past))
+        left, right = (torch.randn(d, 60, generator=generator) for d in site.weight.shape)
+        draft.add(site, left / 1e3, right)
+        return Made()
+
+
+def test_factors_larger_than_the_weights_are_written_as_these(lm, tmp_path, monkeypatch):
+    monkeypatch.setattr(editors, "EDITORS", {**editors.EDITORS, "wide": Wide})
+    monkeypatch.setattr(base, "MANY", 10_000)
+    before = state_hash(lm)
+    with Wide().apply(lm, FACTS[:1]) as edit:
+        for fact in FACTS[1:3]:
+            edit.add([fact])
+        edited = state_hash(lm)
+        edit.save(tmp_path / "edit")
+        edit.add(FACTS[:1])
+        further = state_hash(lm)
+        edit.undo()
+        assert state_hash(lm) == edited
+        edit.remove(0)
+        assert state_hash(lm) != edited
+    assert state_hash(lm) == before != edited
+    tensors = load_file(tmp_path / "edit" / TENSORS)
+    assert [tensor.dtype for tensor in tensors.values()] == [torch.float64]
+    with load_edit(tmp_path / "edit").apply(lm) as live:
+        assert state_hash(lm) == edited
+        assert [len(step.facts) for step in live.steps] == [3]
+        live.add(FACTS[:1])
+        assert state_hash(lm) == further
