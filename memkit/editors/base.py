@@ -50,7 +50,6 @@ __all__ = [
     "Made",
     "Step",
     "joined",
-    "original",
     "untouched_state",
 ]
 
@@ -236,9 +235,15 @@ class Draft:
         return self._edit.once(key, make)
 
     @contextlib.contextmanager
-    def base(self, wanted: bool = True) -> Iterator[None]:
-        """The model as it was before the handle's first step, within the block, if wanted."""
-        with self._edit.set_aside() if wanted else contextlib.nullcontext():
+    def base(self) -> Iterator[None]:
+        """The model without any live edit, this handle's and others', within the block."""
+        live = list(self.lm.edits)
+        others = [edit for edit in live if edit is not self._edit]
+        with contextlib.ExitStack() as stack:
+            for edit in reversed([*others, self._edit]):  # which is the newest
+                stack.enter_context(edit.set_aside())
+            stack.callback(self.lm.edits.__setitem__, slice(None), live)
+            self.lm.edits.clear()  # they are no part of the fingerprint now
             yield
 
     def before(self, name: str) -> Tensor:
@@ -655,13 +660,6 @@ class Edit:
                 f"{self!r} cannot be {verb} while the newer {self.lm.edits[-1]!r} is live; "
                 "allowed: the newest first. Close that one before."
             )
-
-
-def original(lm: LM, name: str) -> Tensor:
-    """A parameter's bytes without any live edit."""
-    saved = [edit.touched[name].saved for edit in lm.edits if name in edit.touched]
-    found: Tensor = saved[0] if saved else lm.model.get_parameter(name).detach()
-    return found
 
 
 def joined(editor: str, reports: Sequence[EditReport]) -> EditReport:

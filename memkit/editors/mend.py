@@ -8,37 +8,34 @@ networks to download: `MEND().train(lm, facts, locality=..., out=folder)` makes 
 
 Departures from the published code:
 - The edit is W - alpha G, as in the paper; the code adds, and has to learn the sign.
-- With `at="base"` the factors are always those of the model without this handle's edits. Networks
-  know nothing else: on a model that was edited before, the factors leave the range that they were
+- With `at="base"` the factors are always those of the model without live edits. Networks know
+  nothing else: on a model that was edited before, the factors leave the range that they were
   trained on, and a sequence of edits blows up. n edits are then one sum, in whatever order they
   came. "current" takes the model as it is.
+- Of a gated MLP the gate is not edited; EasyEdit's settings for LLaMA-2 have it too.
 - See `mend_training` for the training.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-import json
+import math
 import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from memkit.editors.base import Draft, Editor, Made, original, untouched_state
+from memkit.editors.base import Draft, Editor, Made, untouched_state
 from memkit.editors.tokens import check_facts
 from memkit.editors.training import Example, check_number, fact_example, losses
 from memkit.errors import BadInput, FingerprintMismatch, NotTrained
-from memkit.files import building, sha256
 from memkit.lm.checks import check_count
-from memkit.lm.fingerprint import config_hash, tensor_hash
 from memkit.types import Fact
 
 if TYPE_CHECKING:
@@ -48,16 +45,15 @@ if TYPE_CHECKING:
 
 __all__ = ["MEND"]
 
-FORMAT = 1
-CARD, TENSORS = "mend.json", "networks.safetensors"
-LAYERS = 3  # the last ones, as in most published settings
-HELD = 0.1  # of the facts, for validation
+HELD = 0.1  # of the facts' subjects, for validation
+ROWS = 32  # facts that go through the model at once
 # published: MEND's repository (GPT2-XL, GPT-J), EasyEdit (LLaMA-2)
 PRESETS = {
     "gpt2-xl": (45, 46, 47),
     "gpt-j-6b": (25, 26, 27),
     "llama-2-7b": (29, 30, 31),
 }
+TRAINED = ("layers", "projections", "stacks", "rank", "normalise")  # what networks are made for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +61,8 @@ class MEND(Editor):
     """Write facts by networks that were trained to edit; `train` comes first.
 
     networks: the folder of the trained networks, which `train` fills in.
-    layers: of each stack, counted from 0. None: the known model's preset, else the last three.
+    layers: of each stack, counted from 0. None: the known model's preset, else the last three, or
+        in an encoder-decoder the last two, as in the published settings for BERT and T5.
     projections: maps of each of these layers' MLPs.
     stacks: of an encoder-decoder; None is both.
     at: "base" or "current", see above.
@@ -87,8 +84,8 @@ class MEND(Editor):
     Published settings: lr 1e-6, edits_per_batch 1, up to 100,000 steps, patience 2,000 (of Adam);
     the defaults are for minutes.
 
-    The report's details: "loss" of each fact by the edited model (nats a token), and "tokens", the
-    rank of its change. Raises `BadInput` for values that are not allowed.
+    The report's details: "loss" of each fact by the edited model, in nats a token. Raises
+    `BadInput` for values that are not allowed.
     """
 
     kinds: ClassVar[tuple[Kind, ...]] = ("decoder", "encoder-decoder", "masked", "classifier")
@@ -137,51 +134,42 @@ class MEND(Editor):
         lm: LM,
         facts: Sequence[Fact],
         *,
-        locality: Sequence[Fact] | None = None,
+        locality: Sequence[Fact] = (),
         validation: Sequence[Fact] | None = None,
         out: str | os.PathLike[str],
         replace: bool = False,
     ) -> Self:
         """Train networks for a model, write them to the folder `out`, and give the editor with it.
 
-        `facts` are edits like those that will be made, with paraphrases. `locality` is what must
-        stay, prompts and targets of any kind; None: the facts' own locality. `validation` are facts
-        that are held out; None: a tenth of the facts. A training that was killed goes on from its
-        last measurement when it is called again with the same arguments: the result is the same.
-        The model is as it was.
+        `facts` are edits like those that will be made, with paraphrases. What must stay is their
+        own locality, and the prompts and targets of `locality`, of any kind. `validation` are facts
+        that are held out; None: those of a tenth of the subjects. A training that was killed goes
+        on from its last measurement when it is called again with the same arguments: the result is
+        the same. The model is as it was.
 
-        Raises `BadInput` for facts that cannot be written, too few of them, no locality, or if
-        `out` exists and `replace` is false.
+        Raises `BadInput` for facts that cannot be written, too few of them, no locality, a model
+        with live edits, or if `out` exists and `replace` is false.
         """
+        from memkit.editors.mend_network import placed, write
         from memkit.editors.mend_training import Course, lessons
 
-        editor, _ = self._placed(lm)
+        editor, _ = self._fitted(lm)
         taught, held = _divided(lm, facts, validation, self.seed)
-        examples = _locality(lm, taught if locality is None else locality, own=locality is None)
-        if Path(out).exists() and not replace:
-            raise BadInput(
-                f"{str(out)!r} exists; allowed: a folder that does not exist yet. Choose another, "
-                "or pass replace=True."
-            )
+        stay = [fact_example(lm, fact) for fact in locality]
+        _check_training(lm, [*taught, *held], stay, Path(out), replace)
         sites = editor._sites(lm)
-        grads = torch.inference_mode(False), torch.enable_grad()
-        with untouched_state(lm, self.seed), grads[0], grads[1]:
-            networks = editor._fresh(sites).to(lm.device)
+        with untouched_state(lm, self.seed), torch.inference_mode(False), torch.enable_grad():
+            networks = placed(editor._fresh(sites), lm.device)
             course = Course(
-                lm, editor, sites, networks, lessons(lm, taught), lessons(lm, held), examples
+                lm, editor, sites, networks, lessons(lm, taught), lessons(lm, held), stay
             )
-            origin = _origin(lm, sites)
-            digest = hashlib.sha256(f"{course.digest()} {origin}".encode()).hexdigest()
+            base = lm.fingerprint()
+            digest = hashlib.sha256(f"{course.digest()} {base}".encode()).hexdigest()
             kept = Path(out).with_name(f".{Path(out).name}.{digest[:16]}")
             best = course.run(kept)
-        card = {
-            "format": FORMAT,
-            "editor": repr(editor),
-            "base": origin,
-            "steps": course.step,
-            "curve": [dataclasses.asdict(row) for row in course.curve],
-        }
-        _write(out, best, card, replace)
+            card = {"editor": repr(editor), "base": base, **course.figures()}
+            write(out, best, card, replace=replace)
+            course.forget(kept)
         return dataclasses.replace(editor, networks=str(out))
 
     def fitted(self, lm: LM, facts: Sequence[Fact]) -> tuple[Self, dict[str, str]]:
@@ -191,31 +179,29 @@ class MEND(Editor):
                 "MEND has no networks yet; allowed: an editor that train() returned. Call "
                 "MEND(...).train(lm, facts, locality=..., out=folder) and apply what it returns."
             )
-        return self._placed(lm)
+        return self._fitted(lm)
 
     def write(self, draft: Draft) -> Made:
-        """Write the draft's facts, each by factors of its own."""
+        """Write the draft's facts, all at once."""
         from memkit.editors.mend_network import factors
-        from memkit.editors.mend_training import lessons
 
         lm = draft.lm
         sites = self._sites(lm)
-        networks: Networks = draft.once(("networks", self.networks), lambda: self._load(lm, sites))
-        rows = [lesson.own for lesson in lessons(lm, draft.facts)]
-        with draft.base(self.at == "base"):
-            found = [factors(lm, [row], sites) for row in rows]
-        counts = [0] * len(rows)
-        for place, site in enumerate(sites):
-            with torch.no_grad():
-                changes = [networks(own)[place] for own in found]
-            for number, change in enumerate(changes):
-                counts[number] += len(change.inputs)
-            left = torch.cat([change.gradients for change in changes]).T
-            right = torch.cat([change.inputs for change in changes]).T
-            draft.add(site, left, right)
-        return Made(_details(lm, rows, counts))
+        networks = draft.once(("networks", self.networks), lambda: self._load(draft, sites))
+        rows = [fact_example(lm, fact) for fact in draft.facts]
+        parts = [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]
+        with draft.base() if self.at == "base" else contextlib.nullcontext():
+            found = [factors(lm, part, sites) for part in parts]
+        with torch.no_grad():
+            changes = [networks(part) for part in found]
+            for site, made in zip(sites, zip(*changes, strict=True), strict=True):
+                left = torch.cat([change.gradients for change in made]).T
+                right = torch.cat([change.inputs for change in made]).T
+                draft.add(site, left, right)
+            figures = [float(value) for part in parts for value in losses(lm, part)[0]]
+        return Made([{"loss": figure} for figure in figures])
 
-    def _placed(self, lm: LM) -> tuple[Self, dict[str, str]]:
+    def _fitted(self, lm: LM) -> tuple[Self, dict[str, str]]:
         """The editor with its layers and stacks, and why."""
         chosen: dict[str, str] = {}
         stacks = self.stacks or tuple(lm.layout.stacks)
@@ -223,7 +209,8 @@ class MEND(Editor):
         if layers is None:
             known = lm.layout.known(lm.model) or ""
             count = min(len(lm.layout.layers(lm.model, stack)) for stack in stacks)
-            layers = PRESETS.get(known, tuple(range(count))[-LAYERS:])
+            last = 3 if len(lm.layout.stacks) == 1 else 2
+            layers = PRESETS.get(known, tuple(range(count))[-last:])
             why = f"preset of {known}" if known in PRESETS else f"the last {len(layers)}"
             chosen["layers"] = f"{layers} ({why})"
         return replace(self, layers=layers, stacks=stacks), chosen
@@ -245,101 +232,80 @@ class MEND(Editor):
         shapes = [shape_of(site) for site in sites]
         return Networks(shapes, self.rank, self.alpha, self.normalise)
 
-    def _load(self, lm: LM, sites: Sequence[Site]) -> Networks:
-        """The trained networks.
+    def _load(self, draft: Draft, sites: Sequence[Site]) -> Networks:
+        """The trained networks; kept with the model for as long as it stays the same.
 
-        Raises `BadInput` if they cannot be read, `FingerprintMismatch` if they are of another
-        model.
+        Raises `BadInput` if they cannot be read or were trained with other settings,
+        `FingerprintMismatch` if they are of another model.
         """
-        folder = Path(str(self.networks))
-        try:
-            card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-            if card["format"] != FORMAT:
-                raise ValueError(f"format {card['format']!r}, and memkit reads {FORMAT}")
-            found = sha256(folder / TENSORS)
-            if found != card["sha256"]:
-                raise ValueError(f"{TENSORS} has SHA-256 {found}, and {CARD} says {card['sha256']}")
-            base = dict(card["base"])
-            tensors = load_file(folder / TENSORS)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise BadInput(
-                f"{str(folder)!r} cannot be read as MEND's networks ({type(error).__name__}: "
-                f"{error}); allowed: a folder that train() wrote. Check the path, or train again."
-            ) from error
-        own = _origin(lm, sites)
-        for name in {**own, **base}:
-            if own.get(name) != base.get(name):
-                raise FingerprintMismatch(
-                    f"the networks in {str(folder)!r} were trained for a model whose {name} has "
-                    f"fingerprint {base.get(name, 'none')}, and this {type(lm.model).__name__} has "
-                    f"{own.get(name, 'none')}; allowed: the same base model and maps. Load that "
-                    "model, or train networks for this one."
+        from memkit.editors.mend_network import placed, read_card, read_tensors
+        from memkit.editors.rebuilding import rebuilt
+
+        lm, folder = draft.lm, Path(str(self.networks))
+        card = read_card(folder)
+        trained = rebuilt(card["editor"])
+        for name in TRAINED:
+            if getattr(self, name) != getattr(trained, name, None):
+                raise BadInput(
+                    f"{name} is {getattr(self, name)!r}, and the networks in {str(folder)!r} were "
+                    f"trained for {getattr(trained, name, None)!r}; allowed: the same. Take the "
+                    "editor that train() returned, or train again."
                 )
-        networks = self._fresh(sites)
-        networks.load_state_dict(tensors)
-        return networks.to(lm.device).requires_grad_(False)
 
+        def load() -> Networks:
+            networks = self._fresh(sites)
+            networks.load_state_dict(read_tensors(folder, card["sha256"]))
+            return placed(networks, lm.device).requires_grad_(False)
 
-def _origin(lm: LM, sites: Sequence[Site]) -> dict[str, str]:
-    """What the networks belong to: the config, and each map's weight without any live edit."""
-    names = (f"{site.name}.weight" for site in sites)
-    return {"config": config_hash(lm.model)} | {
-        name: tensor_hash(original(lm, name)) for name in names
-    }
+        with draft.base():
+            if lm.fingerprint() != card["base"]:
+                raise FingerprintMismatch(
+                    f"the networks in {str(folder)!r} were trained for a model with fingerprint "
+                    f"{card['base']}, and this {type(lm.model).__name__} has {lm.fingerprint()}; "
+                    "allowed: the same base model. Load that model, or train networks for this one."
+                )
+            return lm.keep(("MEND", card["sha256"], card["editor"]), load)
 
 
 def _divided(
     lm: LM, facts: Sequence[Fact], validation: Sequence[Fact] | None, seed: int
 ) -> tuple[list[Fact], list[Fact]]:
     """The facts to train on, and those to hold out."""
-    for own in (facts, validation):
-        for fact in own if own is not None else ():
+    for own in (facts, validation or ()):
+        for fact in own:
             check_facts(lm, [fact])
     taught = list(facts)
-    if validation is not None:
-        held = list(validation)
-    else:
-        random.Random(seed).shuffle(taught)
-        count = round(HELD * len(taught)) or 1
-        taught, held = taught[count:], taught[:count]
+    held = list(validation or ())
+    if validation is None:
+        names = sorted({fact.subject for fact in taught})
+        out = set(random.Random(seed).sample(names, math.ceil(HELD * len(names))))
+        held = [fact for fact in taught if fact.subject in out]
+        taught = [fact for fact in taught if fact.subject not in out]
+        random.Random(seed).shuffle(held)  # a part of them is measured
     if not taught or not held:
         raise BadInput(
             f"{len(taught)} facts are left to train on and {len(held)} to hold out; allowed: at "
-            "least one of each, hundreds are usual. Give more facts."
+            "least one of each, of different subjects; hundreds are usual. Give more facts."
         )
     return taught, held
 
 
-def _locality(lm: LM, facts: Sequence[Fact], *, own: bool) -> list[Example]:
-    """What must stay, as examples."""
-    if own:
-        pairs = [pair for fact in facts for pair in fact.locality]
-        facts = [Fact(prompt, prompt, expected) for prompt, expected in pairs]
-    found = [fact_example(lm, fact) for fact in facts]
-    if not found:
+def _check_training(
+    lm: LM, facts: Sequence[Fact], stay: Sequence[Example], out: Path, replace: bool
+) -> None:
+    """Raise `BadInput` before anything is computed."""
+    if lm.edits:
+        raise BadInput(
+            f"{lm.edits[-1]!r} is live, and networks are trained for a base model; allowed: a "
+            "model without live edits. Roll it back, or pause it, and train then."
+        )
+    if not stay and not any(fact.locality for fact in facts):
         raise BadInput(
             "locality is empty, and the facts have none of their own; allowed: at least one prompt "
             "with its target. Pass locality=[Fact(...), ...]: what must not change."
         )
-    return found
-
-
-def _details(lm: LM, rows: Sequence[Example], counts: Sequence[int]) -> list[dict[str, float]]:
-    with torch.no_grad():
-        values: list[float] = []
-        for row in rows:
-            (value,), _ = losses(lm, [row])
-            values.append(float(value))
-    return [{"loss": v, "tokens": n} for v, n in zip(values, counts, strict=True)]
-
-
-def _write(
-    out: str | os.PathLike[str], networks: Networks, card: dict[str, Any], replace: bool
-) -> None:
-    """The folder of trained networks, whole or absent."""
-    tensors: dict[str, Tensor] = networks.state_dict()
-    with building(out, replace=replace) as folder:
-        contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        save_file(contiguous, folder / TENSORS)
-        card = {**card, "sha256": sha256(folder / TENSORS)}
-        (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    if out.exists() and not replace:
+        raise BadInput(
+            f"{str(out)!r} exists; allowed: a folder that does not exist yet. Choose another, "
+            "or pass replace=True."
+        )

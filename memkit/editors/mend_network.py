@@ -17,23 +17,43 @@ Source: Mitchell, Lin, Bosselut, Finn and Manning, ICLR 2022 (arXiv:2110.11309),
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from memkit.editors.training import Example, losses
+from memkit.errors import BadInput
+from memkit.files import building, sha256
 from memkit.lm.hooks import replacing
 
 if TYPE_CHECKING:
     from memkit.lm.layouts import Site
     from memkit.lm.model import LM
 
-__all__ = ["Factors", "Networks", "Statistics", "edited", "factors", "shape_of"]
+__all__ = [
+    "Factors",
+    "Networks",
+    "Statistics",
+    "edited",
+    "factors",
+    "placed",
+    "read_card",
+    "read_tensors",
+    "shape_of",
+    "write",
+]
 
+FORMAT = 1  # of the folder of trained networks
+CARD, TENSORS = "mend.json", "networks.safetensors"
 LAYERS = 2
 TINY = 1e-7  # added to a deviation before it divides
 
@@ -127,20 +147,23 @@ class Network(nn.Module):
         self.left = nn.Parameter(torch.zeros(LAYERS, m, rank))
         self.right = nn.Parameter(torch.randn(LAYERS, rank, m) / m**0.5)
         self.bias = nn.Parameter(torch.zeros(LAYERS, m))
-        self.scale = nn.Parameter(torch.ones(matrices, LAYERS, m))
-        self.shift = nn.Parameter(torch.zeros(matrices, LAYERS, m))
+        self.scale = nn.Parameter(torch.ones(LAYERS, matrices, m))
+        self.shift = nn.Parameter(torch.zeros(LAYERS, matrices, m))
 
-    def forward(self, found: Factors, matrix: int, normalise: bool) -> Factors:
-        """The edit's factors for one matrix."""
-        pair = [found.inputs, found.gradients]
+    def forward(self, found: Sequence[Factors], normalise: bool) -> list[Factors]:
+        """The edit's factors for each matrix, all in one pass."""
+        counts = [len(pair.inputs) for pair in found]
+        pair = [torch.cat([p.inputs for p in found]), torch.cat([p.gradients for p in found])]
         if normalise:
-            pair = [self.inputs(found.inputs), self.gradients(found.gradients)]
+            pair = [self.inputs(pair[0]), self.gradients(pair[1])]
         z = torch.cat(pair, dim=-1).to(self.left)
-        for layer in range(LAYERS):
-            hidden = z @ self.right[layer].T @ self.left[layer].T + self.bias[layer]
-            z = z + (self.scale[matrix, layer] * hidden + self.shift[matrix, layer]).clamp(min=0)
+        layers = zip(self.left, self.right, self.bias, self.scale, self.shift, strict=True)
+        for left, right, bias, scale, shift in layers:
+            rows = zip((z @ right.T @ left.T + bias).split(counts), scale, shift, strict=True)
+            z = z + torch.cat([s * hidden + o for hidden, s, o in rows]).clamp(min=0)
         inputs, gradients = z.split(self.widths, dim=-1)
-        return Factors(inputs, gradients)
+        both = zip(inputs.split(counts), gradients.split(counts), strict=True)
+        return [Factors(own, gradient) for own, gradient in both]
 
 
 class Networks(nn.Module):
@@ -177,11 +200,15 @@ class Networks(nn.Module):
         They stand in `gradients`, with -alpha in it, and in `inputs`: the change is
         gradients^T inputs.
         """
-        made = []
-        for place, ((kind, matrix), pair) in enumerate(zip(self.places, found, strict=True)):
-            edit = self.by_shape[kind](pair, matrix, self.normalise)
-            made.append(Factors(edit.inputs, -self.alpha[place] * edit.gradients))
-        return made
+        kinds: list[list[Factors]] = [[] for _ in self.by_shape]
+        for (kind, _), pair in zip(self.places, found, strict=True):
+            kinds[kind].append(pair)
+        edits = [net(own, self.normalise) for net, own in zip(self.by_shape, kinds, strict=True)]
+        made = [edits[kind][matrix] for kind, matrix in self.places]
+        return [
+            Factors(edit.inputs, -alpha * edit.gradients)
+            for edit, alpha in zip(made, self.alpha, strict=True)
+        ]
 
     def rates(self) -> Iterable[nn.Parameter]:
         """The alphas, which have a rate of their own."""
@@ -210,3 +237,49 @@ def shape_of(site: Site) -> tuple[int, int]:
     """(d_out, d_in)."""
     d_out, d_in = site.weight.shape
     return d_out, d_in
+
+
+def placed(networks: Networks, device: torch.device) -> Networks:
+    """The networks on a device; in float32 throughout where it has no more (MPS)."""
+    return networks.float().to(device) if device.type == "mps" else networks.to(device)
+
+
+def write(
+    folder: str | os.PathLike[str], networks: Networks, card: Mapping[str, Any], *, replace: bool
+) -> None:
+    """A folder of trained networks and a card that says what they are, whole or absent."""
+    tensors: dict[str, Tensor] = networks.state_dict()
+    with building(folder, replace=replace) as temporary:
+        contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        save_file(contiguous, temporary / TENSORS)
+        card = {"format": FORMAT, **card, "sha256": sha256(temporary / TENSORS)}
+        (temporary / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of trained networks. Raises `BadInput` if it cannot be read."""
+    with _readable(folder):
+        card = dict(json.loads((folder / CARD).read_text(encoding="utf-8")))
+        if card["format"] != FORMAT:
+            raise ValueError(f"format {card['format']!r}, and memkit reads {FORMAT}")
+        return {name: card[name] for name in ("editor", "base", "sha256")}
+
+
+def read_tensors(folder: Path, digest: str) -> dict[str, Tensor]:
+    """The tensors of trained networks. Raises `BadInput` if they cannot be read, or are others."""
+    with _readable(folder):
+        found = sha256(folder / TENSORS)
+        if found != digest:
+            raise ValueError(f"{TENSORS} has SHA-256 {found}, and {CARD} says {digest}")
+        return load_file(folder / TENSORS)
+
+
+@contextlib.contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise BadInput(
+            f"{str(folder)!r} cannot be read as MEND's networks ({type(error).__name__}: {error}); "
+            "allowed: a folder that train() wrote. Check the path, or train again."
+        ) from error

@@ -54,10 +54,11 @@ STATE = "training.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """A fact as examples: its own prompt, and its paraphrases."""
+    """A fact as examples: its own prompt, its paraphrases, and its locality, which must stay."""
 
     own: Example
     others: tuple[Example, ...]
+    stay: tuple[Example, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ def lessons(lm: LM, facts: Sequence[Fact]) -> list[Lesson]:
         own = fact_example(lm, fact)
         texts = (text.replace("{}", fact.subject) for text in fact.paraphrases)
         others = tuple(dataclasses.replace(own, given=tuple(lm.codec.prompt(t))) for t in texts)
-        made.append(Lesson(own, others))
+        near = (Fact(prompt, prompt, expected) for prompt, expected in fact.locality)
+        made.append(Lesson(own, others, tuple(fact_example(lm, other) for other in near)))
     return made
 
 
@@ -107,7 +109,7 @@ class Course:
         )
 
     def run(self, kept: Path) -> Networks:
-        """The best networks. What is needed to go on is in the folder `kept` until the end."""
+        """The best networks. What is needed to go on is in the folder `kept`."""
         if not self._resume(kept / STATE):
             self._watch()
             self._measure(kept)
@@ -119,8 +121,15 @@ class Course:
                 self._measure(kept)
                 if self.step - self._best().step >= self.editor.patience:
                     break
-        shutil.rmtree(kept, ignore_errors=True)
         return self.best
+
+    def figures(self) -> dict[str, Any]:
+        """How long it took, and what was measured on the way."""
+        return {"steps": self.step, "curve": [dataclasses.asdict(row) for row in self.curve]}
+
+    def forget(self, kept: Path) -> None:
+        """Delete what was kept to go on."""
+        shutil.rmtree(kept, ignore_errors=True)
 
     def digest(self) -> str:
         """Of all that a training depends on but the weights."""
@@ -140,24 +149,21 @@ class Course:
         editor = self.editor
         for turn in range(editor.accumulate):
             rng = random.Random(f"{editor.seed}/{step}/{turn}")
-            batch = _distinct(
-                rng.sample(self.taught, min(editor.edits_per_batch, len(self.taught)))
-            )
-            others = rng.sample(self.locality, min(len(batch), len(self.locality)))
-            edit, locality = self._losses(batch, others, rng)
+            size = min(editor.edits_per_batch, len(self.taught))
+            batch = _distinct(rng.sample(self.taught, size))
+            edit, locality = self._losses(batch, rng)
             loss = editor.edit_weight * edit + editor.locality_weight * locality
             (loss / editor.accumulate).backward()
         torch.nn.utils.clip_grad_norm_(self.networks.parameters(), editor.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
 
-    def _losses(
-        self, batch: Sequence[Lesson], others: Sequence[Example], rng: random.Random
-    ) -> tuple[Tensor, Tensor]:
+    def _losses(self, batch: Sequence[Lesson], rng: random.Random) -> tuple[Tensor, Tensor]:
         """NLL of what was edited, and KL of what was not."""
         found = factors(self.lm, [lesson.own for lesson in batch], self.sites)
         asked = [lesson.own for lesson in batch]
         asked += [rng.choice(lesson.others) for lesson in batch if lesson.others]
+        others = self._others(batch, rng)
         with torch.no_grad():
             before = target_logits(self.lm, others).float().log_softmax(dim=-1)
         with edited(self.sites, self.networks(found)):
@@ -168,6 +174,13 @@ class Course:
         locality = (before.exp() * (before - after)).sum(dim=-1).mean()
         return edit, locality
 
+    def _others(self, batch: Sequence[Lesson], rng: random.Random) -> list[Example]:
+        """What must stay when a batch is written: one of each fact's own, and as many others."""
+        written = {lesson.own.given for lesson in batch}
+        rows = [rng.choice(lesson.stay) for lesson in batch if lesson.stay]
+        rows += rng.sample(self.locality, min(len(batch), len(self.locality)))
+        return [row for row in rows if row.given not in written]
+
     @torch.no_grad()
     def _measure(self, kept: Path) -> None:
         """Measure on what is held out, keep the networks if they are the best, and save."""
@@ -176,8 +189,7 @@ class Course:
         held = self.held[:VALIDATED]
         for start in range(0, len(held), size):
             batch = _distinct(held[start : start + size])
-            others = rng.sample(self.locality, min(len(batch), len(self.locality)))
-            both = self._losses(batch, others, rng)
+            both = self._losses(batch, rng)
             sums = [a + float(b) * len(batch) for a, b in zip(sums, both, strict=True)]
             count += len(batch)
         edit, locality = (total / count for total in sums)
@@ -197,7 +209,7 @@ class Course:
         tensors |= {f"best/{name}": t for name, t in self.best.state_dict().items()}
         for number, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"adam/{number}/{name}": tensor for name, tensor in state.items()}
-        card = {"step": self.step, "curve": [dataclasses.asdict(row) for row in self.curve]}
+        card = self.figures()
         path.parent.mkdir(parents=True, exist_ok=True)
         with writing(path) as temporary:
             save_file(
@@ -224,7 +236,7 @@ class Course:
         parts = _apart(tensors)
         self.networks.load_state_dict(parts["networks"])
         self.best.load_state_dict(parts["best"])
-        self.step = card["step"]
+        self.step = card["steps"]
         self.curve = [Measured(**row) for row in card["curve"]]
         states: dict[int, dict[str, Tensor]] = {}
         for key, tensor in parts.get("adam", {}).items():

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
+import random
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch
 import memkit
 from memkit import MEND, Fact, Guards
 from memkit.editors import mend_training
+from memkit.editors.mend import _divided
 from memkit.editors.mend_network import Factors, Networks, Statistics, edited, factors, shape_of
 from memkit.editors.training import fact_example, losses, target_logits
 from memkit.errors import BadInput, FingerprintMismatch, NotTrained
@@ -46,7 +48,7 @@ def given(lm, facts):
 
 
 def sites_of(lm, editor=None):
-    editor, _ = (editor or MEND())._placed(lm)
+    editor, _ = (editor or MEND())._fitted(lm)
     return editor._sites(lm)
 
 
@@ -138,7 +140,7 @@ def test_matrices_of_one_shape_share_a_network_but_for_scale_and_shift():
     pair = Factors(torch.ones(1, 4), torch.ones(1, 3))
     other = Factors(torch.ones(1, 6), torch.ones(1, 5))
     with torch.no_grad():
-        networks.by_shape[0].shift[1] += 1.0
+        networks.by_shape[0].shift[:, 1] += 1.0
         first, _, third = networks([pair, other, pair])
     assert torch.equal(first.inputs, pair.inputs)
     assert torch.equal(third.inputs, pair.inputs + 2)  # twice one, over two layers
@@ -169,7 +171,7 @@ def test_training_makes_edits_better_and_leaves_the_model_alone(family, head, tm
     with editor.apply(lm, [fact]) as edit:
         (row,) = edit.report.facts
         assert row.after > row.before
-        assert row.details["tokens"] > 0
+        assert 0 < row.details["loss"] < math.inf
 
 
 def test_nothing_is_edited_before_training(lm):
@@ -304,17 +306,64 @@ def test_networks_that_do_not_belong_are_refused(kind, lm, tmp_path):
     assert lm.edits == []
 
 
-def test_networks_of_other_layers_are_refused(lm, tmp_path):
-    editor = dataclasses.replace(trained(lm, tmp_path / "mend"), layers=(0, 1))
-    with pytest.raises(FingerprintMismatch, match="none"):
-        editor.apply(lm, TAUGHT[:1])
+def test_networks_of_other_settings_are_refused(lm, tmp_path):
+    editor = trained(lm, tmp_path / "mend")
+    for how in ({"layers": (0, 1)}, {"rank": 9}, {"normalise": False}, {"projections": ("down",)}):
+        (name,) = how
+        with pytest.raises(BadInput, match=f"{name} is .* were trained for"):
+            dataclasses.replace(editor, **how).apply(lm, TAUGHT[:1])
 
 
-def test_networks_serve_an_edited_model_too(lm, tmp_path):
-    """What they belong to are the weights without live edits."""
+def test_over_other_live_edits_the_change_is_the_same(lm, tmp_path):
+    """Factors and networks belong to the model without any live edit, adaptors included."""
     editor = trained(lm, tmp_path / "mend", alpha=0.05)
-    with editor.apply(lm, TAUGHT[:1]), editor.apply(lm, TAUGHT[7:8]) as inner:
-        assert inner.report.facts
+
+    def change():
+        with editor.apply(lm, TAUGHT[7:8]) as edit:
+            ((name, (made,)), *_) = edit.steps[0].changes.items()
+            return name, made.left, made.right
+
+    (name, left, right), before = change(), state_hash(lm)
+    fine = memkit.FineTune(parameters="all", epochs=2, lr=1e-2, guards=OPEN)
+    grace = memkit.GRACE(steps=2, guards=OPEN)
+    for other in (editor, fine, grace):
+        with other.apply(lm, TAUGHT[:1]):
+            again = change()
+        assert again[0] == name
+        assert torch.equal(again[1], left)
+        assert torch.equal(again[2], right)
+    with fine.apply(lm, TAUGHT[:1]):
+        current = dataclasses.replace(editor, at="current")
+        with current.apply(lm, TAUGHT[7:8]) as edit:
+            assert not torch.equal(edit.steps[0].changes[name][0].left, left)
+    assert state_hash(lm) == before
+
+
+def test_a_model_with_live_edits_is_not_trained_for(lm, tmp_path):
+    editor = trained(lm, tmp_path / "mend", alpha=0.05)
+    with editor.apply(lm, TAUGHT[:1]) as edit:
+        with pytest.raises(BadInput, match="is live, and networks are trained for a base model"):
+            trained(lm, tmp_path / "other")
+        with edit.paused():
+            assert trained(lm, tmp_path / "other").networks == str(tmp_path / "other")
+
+
+def test_a_batch_is_asked_for_what_must_stay(lm):
+    """One of each fact's own locality and as many others, but for what the batch itself writes."""
+    own, far = Fact("words", "Who wrote {}?", "Lima"), fact_example(lm, STAY[0])
+    taught = mend_training.lessons(
+        lm,
+        [
+            dataclasses.replace(TAUGHT[0], locality=((TAUGHT[-1].text, "Paris"),)),
+            dataclasses.replace(TAUGHT[-1], locality=((own.text, own.target),)),
+        ],
+    )
+    editor = MEND(**HOW)._fitted(lm)[0]
+    sites = editor._sites(lm)
+    course = mend_training.Course(lm, editor, sites, editor._fresh(sites), taught, taught, [far])
+    rng = random.Random(0)
+    assert course._others(taught, rng) == [fact_example(lm, own), far]
+    assert course._others(taught[:1], rng)[0].given == taught[1].own.given
 
 
 def test_bad_input(lm, tmp_path):
@@ -342,6 +391,21 @@ def test_bad_input(lm, tmp_path):
             MEND(**how)
 
 
+def test_facts_of_one_subject_are_held_out_together(lm):
+    taught, held = _divided(lm, TAUGHT, None, seed=0)
+    assert sorted(map(repr, (*taught, *held))) == sorted(map(repr, TAUGHT))
+    assert len({fact.subject for fact in held}) == 1
+    assert {fact.subject for fact in taught}.isdisjoint(fact.subject for fact in held)
+    assert _divided(lm, TAUGHT, TAUGHT[:2], seed=0) == (list(TAUGHT), list(TAUGHT[:2]))
+
+
+def test_published_places(lm):
+    assert MEND()._fitted(lm)[0].layers == (0, 1, 2)
+    t5, _ = MEND()._fitted(tiny_lm("t5"))
+    assert (t5.layers, t5.stacks) == ((1, 2), ("encoder", "decoder"))
+    assert len(t5._sites(tiny_lm("t5"))) == 8
+
+
 def test_the_locality_of_the_facts_is_taken_without_another(lm, tmp_path):
     facts = [dataclasses.replace(f, locality=(("One, two", "three"),)) for f in TAUGHT]
     editor = MEND(**HOW).train(lm, facts, out=tmp_path / "mend", validation=facts[:3])
@@ -357,7 +421,7 @@ def networks(tmp_path_factory):
         lm = tiny_lm(family, head=head)
         place, editor = folder / f"{family}-{head}", MEND(**HOW, alpha=0.05)
         if place.exists():
-            return dataclasses.replace(editor._placed(lm)[0], networks=str(place))
+            return dataclasses.replace(editor._fitted(lm)[0], networks=str(place))
         taught = (*given(lm, TAUGHT), *facts)
         stay = given(lm, STAY)
         return editor.train(lm, taught, locality=stay, validation=taught[:2], out=place)
