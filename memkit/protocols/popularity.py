@@ -118,7 +118,8 @@ def popularity(
     strata = Strata.of(questions, subjects, deciles)
     compared = comparisons(scored, ROUTER, subjects, seed)
     gain = next(c.difference for c in compared if c.other == best)
-    signal = Judged.of(decisions, p, r, fold, subjects)
+    one = getattr(router, "one_score", True)
+    signal = Judged.of(decisions, p, r, fold, subjects) if one else None
     return PopularityReport(
         metric=getattr(metric, "__name__", repr(metric)),
         router=repr(router),

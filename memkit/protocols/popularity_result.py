@@ -115,8 +115,9 @@ class PopularityReport:
     accuracy of the router less that of `best`, the better of the arms `weights` and `retrieval`;
     it is `significant` if its interval lies above 0. `gap_closed` is the share of the possible
     gain, None if there is none to be had. `comparisons` set the router against every other row.
-    `signal` is None, and `thresholds` empty, for a router without scores; `thresholds` has one for
-    each relation, and "" for all questions. `answered_error` is the share of wrong answers among
+    `signal` is None, and `thresholds` empty, for a router without scores, or with scores of several
+    units (`one_score` is false, as a cascade says); `thresholds` has one for each relation, and ""
+    for all questions. `answered_error` is the share of wrong answers among
     those that the router did not abstain from; None if there are none.
     """
 

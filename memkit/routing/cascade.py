@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -79,6 +79,8 @@ class Cascade(Drifts):
 
     Raises `BadInput` for no stages, a stage that is none, and a share outside of [0, 1).
     """
+
+    one_score: ClassVar[bool] = False  # stages score in units of their own
 
     stages: tuple[Router | Stage, ...]
     defer: float = 0.3

@@ -46,3 +46,17 @@ def test_edited_facts(tmp_path, capsys):
     found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert len(found["rows"]) == 32
     assert (tmp_path / "out" / "edited_facts.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_routers(tmp_path, capsys):
+    script = runpy.run_path(str(SCRIPTS / "routers.py"))
+    options = ["--questions", "40", "--every", "8", "--copies", "2"]
+    script["main"]([*options, "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    names = list(script["routers"]())
+    for row in ("closed book", "retrieval", "oracle", *names):
+        assert f"| {row} |" in printed
+    assert printed.count("| repeat |") == printed.count("| namesake |") == 10
+    found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert list(found["routers"]) == names
+    assert len(found["attacks"]) == 30

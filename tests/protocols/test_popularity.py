@@ -296,6 +296,17 @@ def test_a_router_without_scores_has_no_signal(given):
     assert report.thresholds == {}
 
 
+def test_scores_of_several_units_are_no_signal(given):
+    from memkit.routing.cascade import Cascade
+    from memkit.routing.margin import MarginRouter
+
+    signals = [{"margin": float(n % 7)} for n, _ in enumerate(given["BM25"])]
+    cascade = Cascade((PopularityRouter(splits=0), MarginRouter()))
+    report = report_of(given, router=cascade, signals=signals)
+    assert report.signal is None
+    assert 0 < report.row(ROUTER).overall.retrieval_rate < 1
+
+
 def test_costs_have_median_and_95th_percentile(report, given):
     cell = report.row("BM25").overall
     assert (cell.tokens_p50, cell.tokens_p95) == (100, 100)
