@@ -67,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     others = [q for q in sample(world.questions, args.fit, seed=1) if q.subject not in touched]
     rows = []
     for name, editor in editors().items():
+        if args.editors and name not in args.editors:
+            continue
         for kind, facts in edited.items():
             rows += compared(qa, routers, name, editor, kind, facts, others)
     show(rows)
@@ -200,6 +202,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--world", type=Path, help="a world's folder; the shipped one by default")
     parser.add_argument("--facts", type=int, default=40, help="edited facts of each kind")
+    parser.add_argument("--editors", nargs="*", choices=tuple(editors()), help="all by default")
     parser.add_argument("--fit", type=int, default=300, help="questions that routers are fitted on")
     parser.add_argument("--seed", type=int, default=0, help="of the facts and of the intervals")
     parser.add_argument("--out", type=Path, help="a folder for records and figure")

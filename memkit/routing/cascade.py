@@ -112,10 +112,15 @@ class Cascade(Drifts):
                 stage.fit(some)
             if stage is self.stages[-1]:
                 break
-            band = None if isinstance(stage, Stage) else self._band(stage, some)
-            bands.append(band)
-            passed = [self._asked(stage, band, o.question, o.signals) is None for o in reaching]
-            reaching = [o for o, out in zip(reaching, passed, strict=True) if out]
+            if isinstance(stage, Stage):
+                bands.append(None)
+                on = [stage.consider(o.question, o.signals) is None for o in reaching]
+            else:
+                decisions = [decided(stage, o.question, o.signals) for o in reaching]
+                band = _band(decisions, self.defer)
+                bands.append(band)
+                on = [band is not None and band.holds(decision) for decision in decisions]
+            reaching = [o for o, out in zip(reaching, on, strict=True) if out]
         self.bands_ = tuple(bands)
         return self
 
@@ -151,15 +156,20 @@ class Cascade(Drifts):
         decision = decided(stage, question, signals)
         return None if band is not None and band.holds(decision) else decision
 
-    def _band(self, stage: Any, outcomes: Sequence[Outcome]) -> _Band | None:
-        decisions = [decided(stage, o.question, o.signals) for o in outcomes]
-        both = [(d.score, d.threshold) for d in decisions if d.score is not None]
-        pairs = [(score, threshold) for score, threshold in both if threshold is not None]
-        if not pairs:
-            return None
-        band = _Band(np.sort([score for score, _ in pairs]), 0.0)
-        distances = [band.distance(*pair) for pair in pairs]
-        return _Band(band.scores, float(np.quantile(distances, self.defer)))
+
+def _band(decisions: Sequence[Decision], defer: float) -> _Band | None:
+    """The band that holds the share `defer` of the decisions; None where there are no scores."""
+    pairs = [
+        (decision.score, decision.threshold)
+        for decision in decisions
+        if decision.score is not None and decision.threshold is not None
+    ]
+    if not pairs:
+        return None
+    scores, thresholds = np.array(pairs).T
+    ordered = np.sort(scores)
+    places = np.searchsorted(ordered, scores) - np.searchsorted(ordered, thresholds)
+    return _Band(ordered, float(np.quantile(np.abs(places) / len(ordered), defer)))
 
 
 def _named(decision: Decision, stage: Any) -> Decision:

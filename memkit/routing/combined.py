@@ -74,8 +74,22 @@ class CombinedRouter(ThresholdRouter):
     def learn(self, outcomes: Sequence[Outcome]) -> Floats:
         """Fit the model."""
         self.relations_ = tuple(sorted({o.question.relation or "" for o in outcomes}))
-        self.fill_ = {name: self._fill(name, outcomes) for name in self.signals}
-        x = np.array([self._features(o.question, o.signals) for o in outcomes])
+        self.fill_, columns = {}, []
+        for name in self.signals:
+            if name == "relation":
+                own = np.array([o.question.relation or "" for o in outcomes])
+                columns += [(own == relation).astype(float) for relation in self.relations_]
+                continue
+            values = (self._value(name, o.question, o.signals) for o in outcomes)
+            column = np.array([np.nan if value is None else value for value in values])
+            fine = np.isfinite(column)
+            known = column[fine]
+            least = known.mean if name == "popularity" else known.min
+            self.fill_[name] = float(least()) if len(known) else 0.0
+            columns.append(np.where(fine, column, self.fill_[name]))
+            if name == "popularity":
+                columns.append((~fine).astype(float))
+        x = np.column_stack(columns)
         gain = np.array([outcome.weights - outcome.retrieval for outcome in outcomes])
         groups = [o.question.subject or o.question.text for o in outcomes]
         self.model_, unseen = fit_logistic(
@@ -109,13 +123,3 @@ class CombinedRouter(ThresholdRouter):
         if views is None and self.popularity is not None:
             views = self.popularity.lookup(question).value
         return None if views is None else float(np.log1p(views))
-
-    def _fill(self, name: str, outcomes: Sequence[Outcome]) -> float:
-        """What stands for a value that is missing or infinite."""
-        if name == "relation":
-            return 0.0
-        values = (self._value(name, o.question, o.signals) for o in outcomes)
-        known = [value for value in values if value is not None and np.isfinite(value)]
-        if not known:
-            return 0.0
-        return float(np.mean(known)) if name == "popularity" else min(known)

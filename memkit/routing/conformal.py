@@ -98,10 +98,12 @@ class Conformal(Drifts):
         inner: Any = self.router
         if isinstance(inner, TrainableRouter):
             inner.fit(learn)
-        self.branches_ = self._branches(learn)
-        confidence, loss = self._confidence(learn), self._loss(learn)
-        order = self._order(confidence, loss)
-        confidence, loss = self._confidence(test), self._loss(test)
+        decisions = self._decisions(learn)
+        loss = _loss(learn, decisions)
+        self.branches_ = _branches(decisions, 1 - loss)
+        order = self._order(self._confidence(decisions), loss)
+        decisions = self._decisions(test)
+        confidence, loss = self._confidence(decisions), _loss(test, decisions)
         self.threshold_, self.tested_ = math.inf, (0, 0.0)
         for threshold in order:
             answered = loss[confidence >= threshold]
@@ -156,37 +158,16 @@ class Conformal(Drifts):
             parts[name not in chosen].append(outcome)
         return parts
 
-    def _branches(self, outcomes: Sequence[Outcome]) -> dict[str, Chance]:
-        decisions = [decided(self.router, o.question, o.signals) for o in outcomes]
-        right = 1 - self._loss(outcomes)
-        made = {}
-        for source in ("weights", "retrieval"):
-            rows = [row for row, d in enumerate(decisions) if d.source == source]
-            known = [row for row in rows if decisions[row].score is not None]
-            scores = np.array([decisions[row].score for row in known], dtype=float)
-            mean = float(right[rows].mean()) if rows else 0.0
-            made[source] = fit_chance(scores, right[known], mean)
-        return made
+    def _decisions(self, outcomes: Sequence[Outcome]) -> list[Decision]:
+        return [decided(self.router, o.question, o.signals) for o in outcomes]
 
-    def _confidence(self, outcomes: Sequence[Outcome]) -> Floats:
-        return np.array(
-            [self._chance(decided(self.router, o.question, o.signals)) for o in outcomes]
-        )
+    def _confidence(self, decisions: Sequence[Decision]) -> Floats:
+        return np.array([self._chance(decision) for decision in decisions])
 
     def _chance(self, decision: Decision) -> float:
         if decision.source == "abstain":
             return -math.inf
         return self.branches_[decision.source](decision.score)
-
-    def _loss(self, outcomes: Sequence[Outcome]) -> Floats:
-        """How wrong the chosen road is on each outcome, in [0, 1]."""
-        sources = (decided(self.router, o.question, o.signals).source for o in outcomes)
-        return np.array(
-            [
-                1.0 - (o.retrieval if source == "retrieval" else o.weights)
-                for o, source in zip(outcomes, sources, strict=True)
-            ]
-        )
 
     def _order(self, confidence: Floats, loss: Floats) -> Floats:
         """Candidate thresholds in the order of their tests, of those that could pass one at all."""
@@ -218,3 +199,25 @@ def p_value(loss: Floats, alpha: float) -> float:
     divergence = 0.0 if mean == 0 else mean * math.log(mean / alpha)
     divergence += (1 - mean) * math.log((1 - mean) / (1 - alpha)) if mean < 1 else 0.0
     return min(1.0, bentkus, math.exp(-n * divergence))
+
+
+def _loss(outcomes: Sequence[Outcome], decisions: Sequence[Decision]) -> Floats:
+    """How wrong the chosen road is on each outcome, in [0, 1]."""
+    return np.array(
+        [
+            1.0 - (o.retrieval if decision.source == "retrieval" else o.weights)
+            for o, decision in zip(outcomes, decisions, strict=True)
+        ]
+    )
+
+
+def _branches(decisions: Sequence[Decision], right: Floats) -> dict[str, Chance]:
+    """For each branch the chance of being right, by the router's score."""
+    made = {}
+    for source in ("weights", "retrieval"):
+        rows = [row for row, decision in enumerate(decisions) if decision.source == source]
+        known = [row for row in rows if decisions[row].score is not None]
+        scores = np.array([decisions[row].score for row in known], dtype=float)
+        mean = float(right[rows].mean()) if rows else 0.0
+        made[source] = fit_chance(scores, right[known], mean)
+    return made

@@ -47,6 +47,8 @@ def fit_logistic(
 
     Raises `BadInput` if y has one value only.
     """
+    from sklearn.linear_model import LogisticRegression
+
     used = counts > 0
     if len(set(y[used].tolist())) < 2:
         raise BadInput(
@@ -56,25 +58,20 @@ def fit_logistic(
     names = sorted({repr(group) for group in groups})
     place = {name: turn % FOLDS for turn, name in enumerate(names)}
     fold = np.array([place[repr(group)] for group in groups])
-    whole = _fit(x, y, counts, strength)
+    mean, scale = x[used].mean(axis=0), x[used].std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    x = (x - mean) / scale
+    solver = "newton-cholesky" if x.shape[1] <= NEWTON else "lbfgs"
+    model: Any = LogisticRegression(C=1 / strength, solver=solver, max_iter=500, warm_start=True)
+    model.fit(x[used], y[used], sample_weight=counts[used])
+    w = model.coef_[0] / scale
+    whole = Logistic(w, float(model.intercept_[0] - w @ mean))
+    start = model.coef_.copy(), model.intercept_.copy()
     unseen = np.empty(len(y))
     for number in np.unique(fold):
-        rest, own = fold != number, fold == number
-        enough = len(set(y[rest & (counts > 0)].tolist())) == 2
-        model = _fit(x[rest], y[rest], counts[rest], strength) if enough else whole
-        unseen[own] = 1 / (1 + np.exp(-np.clip(x[own] @ model.w + model.b, -500, 500)))
+        rest, own = (fold != number) & used, fold == number
+        model.coef_, model.intercept_ = start[0].copy(), start[1].copy()
+        if len(set(y[rest].tolist())) == 2:  # from where the whole ended, a few steps are enough
+            model.fit(x[rest], y[rest], sample_weight=counts[rest])
+        unseen[own] = 1 / (1 + np.exp(-np.clip(model.decision_function(x[own]), -500, 500)))
     return whole, unseen
-
-
-def _fit(x: Floats, y: Floats, counts: Floats, strength: float) -> Logistic:
-    from sklearn.linear_model import LogisticRegression
-
-    used = counts > 0
-    x, y, counts = x[used], y[used], counts[used]
-    mean, scale = x.mean(axis=0), x.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    solver = "newton-cholesky" if x.shape[1] <= NEWTON else "lbfgs"
-    model: Any = LogisticRegression(C=1 / strength, solver=solver, max_iter=500)
-    model.fit((x - mean) / scale, y, sample_weight=counts)
-    w = model.coef_[0] / scale
-    return Logistic(w, float(model.intercept_[0] - w @ mean))

@@ -39,18 +39,19 @@ def test_editing_methods(tmp_path, capsys, monkeypatch):
 def test_edited_facts(tmp_path, capsys):
     script = runpy.run_path(str(SCRIPTS / "edited_facts.py"))
     script["main"].__globals__["STEPS"] = (1, 2)
-    script["main"](["--facts", "3", "--fit", "20", "--out", str(tmp_path / "out")])
+    options = ["--facts", "2", "--fit", "20", "--editors", "FineTune"]
+    script["main"]([*options, "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
-    assert printed.count("| edit scope, then popularity |") == 8
+    assert printed.count("| edit scope, then popularity |") == 2
     assert printed.count("| keep |") + printed.count("| fit again |") == 2
     found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
-    assert len(found["rows"]) == 32
+    assert len(found["rows"]) == 8
     assert (tmp_path / "out" / "edited_facts.svg").read_text(encoding="utf-8").startswith("<?xml")
 
 
 def test_routers(tmp_path, capsys):
     script = runpy.run_path(str(SCRIPTS / "routers.py"))
-    options = ["--questions", "40", "--every", "8", "--copies", "2"]
+    options = ["--questions", "80", "--every", "16", "--copies", "2"]
     script["main"]([*options, "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
     names = list(script["routers"]())
