@@ -9,13 +9,14 @@ from importlib import resources
 from pathlib import Path
 
 from memkit import __version__
+from memkit.errors import BadInput
 from memkit.figures import SHORT, by_decile, by_rate, by_relation, by_relative
 from memkit.metrics import Difference, exact_match
 from memkit.protocols.arms import Cell
 from memkit.protocols.popularity import PopularityReport
 from memkit.types import Answer
 
-__all__ = ["details", "html", "summary", "table", "write"]
+__all__ = ["details", "html", "scale", "summary", "table", "write"]
 
 
 def table(report: PopularityReport) -> list[list[str]]:
@@ -53,6 +54,41 @@ def summary(report: PopularityReport) -> str:
         f"{routes.hurt} and made no difference to {routes.same}; it would have helped "
         f"{routes.missed} more, and {routes.fine} were rightly left to the weights."
     )
+
+
+def scale(
+    reports: Mapping[str, PopularityReport], parameters: Mapping[str, int]
+) -> list[list[str]]:
+    """Header and a row for each model, the smallest first: what grows with its size.
+
+    `parameters` are the numbers of weights. Accuracies in per cent: closed book overall, in the
+    rarest and in the most popular decile that has questions, with text, by the router; r is the
+    correlation of ln(1 + page views) with closed-book answers, "ret." the router's share of
+    questions retrieved for. The paper's second finding is read in the third column: rare facts
+    hardly gain by size (Mallen et al., ACL 2023, section 4).
+
+    Raises `BadInput` for a model without a number of parameters.
+    """
+    header = ["model", "parameters", "closed book", "rarest", "most popular", "r"]
+    rows = []
+    for name, report in reports.items():
+        if name not in parameters:
+            raise BadInput(
+                f"the model {name!r} has no number of parameters; allowed: "
+                f"{', '.join(map(repr, parameters))}. Count its weights."
+            )
+        closed, fed = report.row(report.weights), report.row(report.retrieval)
+        filled = [cell for cell in closed.deciles if cell is not None]
+        router = report.row("router").overall
+        ends = (filled[0], filled[-1]) if filled else (None, None)
+        r = "-" if closed.correlation is None else f"{closed.correlation:+.2f}"
+        rest = [_percent(fed.overall), _percent(router), f"{100 * router.retrieval_rate:.0f}"]
+        gain = _points(report.gain)
+        rows.append(
+            [name, f"{parameters[name]:,}", *map(_percent, (closed.overall, *ends)), r, *rest, gain]
+        )
+    rows.sort(key=lambda row: parameters[row[0]])
+    return [[*header, "with text", "router", "ret.", "gain"], *rows]
 
 
 def details(report: PopularityReport) -> list[str]:

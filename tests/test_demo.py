@@ -120,6 +120,17 @@ def test_details_say_what_the_report_says(found):
         assert f"tokens p50 {row.overall.tokens_p50:.0f}" in line
 
 
+def test_models_by_size(found):
+    rows = report.scale({"b": found.report, "a": found.report}, {"a": 10, "b": 2_000})
+    assert [row[:2] for row in rows[1:]] == [["a", "10"], ["b", "2,000"]]
+    closed = found.report.row("closed book")
+    assert rows[1][2] == f"{100 * closed.overall.accuracy:.0f}"
+    assert rows[1][3:5] == [f"{100 * closed.deciles[n].accuracy:.0f}" for n in (0, -1)]
+    assert {len(row) for row in rows} == {len(rows[0])}
+    with pytest.raises(BadInput, match="'b' has no number of parameters"):
+        report.scale({"b": found.report}, {"a": 10})
+
+
 def test_page_needs_nothing_else(found, tmp_path):
     page = report.html(
         found.report,

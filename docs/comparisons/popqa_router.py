@@ -9,6 +9,10 @@ the Hub, take the same road:
 
     python docs/comparisons/popqa_router.py --model EleutherAI/gpt-neo-1.3B --index my-wiki-index
 
+Several models are asked one after the other, and a last table sets them side by side by size:
+
+    python docs/comparisons/popqa_router.py --model gpt-neo-125m gpt-neo-1.3B gpt-neo-2.7B ...
+
 After Mallen et al., "When Not to Trust Language Models" (ACL 2023), sections 4 to 6.
 """
 
@@ -19,12 +23,13 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import memkit
 from memkit import BM25, LM, QA, Answer, Benchmark, Passage, Question, report
 from memkit.metrics import contains, exact_match, popqa_substring
+from memkit.protocols.popularity import PopularityReport
 from memkit.world import GPT2Recipe, make
 
 METRICS = {"EM": exact_match, "contains": contains, "popqa-substring": popqa_substring}
@@ -34,36 +39,62 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print the tables, and write them with the report to --out."""
     args = arguments().parse_args(argv)
     bench = memkit.benchmarks.load("popqa", args.data, limit=args.limit)
+    found, sizes = {}, {}
     with tempfile.TemporaryDirectory(prefix="memkit-popqa-") as scratch:
-        model = args.model or trained(bench, args, Path(scratch) / "world")
-        qa = QA(LM.load(model), index(bench, args.index, Path(scratch) / "bm25"))
-        arms = answers(qa, bench, args, Path(scratch))
-    retrieval = "BM25"
-    results = {
+        corpus = index(bench, args.index, Path(scratch) / "bm25")
+        for model in args.model or [trained(bench, args, Path(scratch) / "world")]:
+            qa = QA(LM.load(model), corpus)
+            name = str(model) if args.model else "trained"
+            found[name] = scored(answers(qa, bench, args, Path(scratch)), args.seed)
+            sizes[name] = sum(weight.numel() for weight in qa.lm.model.parameters())
+            show(name, found[name])
+    if len(found) > 1:
+        print("\nBy size, exact match\n")
+        for cells in report.scale({name: own["EM"] for name, own in found.items()}, sizes):
+            print("| " + " | ".join(cells) + " |")
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+        record = {
+            "seed": args.seed,
+            "parameters": sizes,
+            "results": {
+                name: {rule: made.to_dict() for rule, made in own.items()}
+                for name, own in found.items()
+            },
+        }
+        (args.out / "results.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        first = next(iter(found.values()))
+        page = report.html(first["EM"], title="PopQA: weights, text and router")
+        report.write(page, args.out / "report.html")
+
+
+def scored(arms: Mapping[str, list[Answer]], seed: int) -> dict[str, PopularityReport]:
+    """A report by each rule."""
+    return {
         name: memkit.protocols.popularity(
-            arms, weights="closed book", retrieval=retrieval, metric=metric, seed=args.seed
+            arms, weights="closed book", retrieval="BM25", metric=metric, seed=seed
         )
         for name, metric in METRICS.items()
     }
+
+
+def show(model: str, results: Mapping[str, PopularityReport]) -> None:
+    """Print a model's tables, and the details of exact match."""
     for name, found in results.items():
-        print(f"\n{name}, {found.questions} questions; deciles of popularity, 1 the rarest\n")
+        print(
+            f"\n{model}: {name}, {found.questions} questions; deciles of popularity, 1 the rarest\n"
+        )
         for cells in report.table(found):
             print("| " + " | ".join(cells) + " |")
         print(f"\n{report.summary(found)}")
-    if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        rows = {name: found.to_dict() for name, found in results.items()}
-        record = {"seed": args.seed, "model": str(args.model or "trained"), "results": rows}
-        (args.out / "results.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-        page = report.html(results["EM"], title="PopQA: weights, text and router")
-        report.write(page, args.out / "report.html")
+    print("\n" + "\n".join(report.details(results["EM"])))
 
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--data", help="a PopQA file in any of its forms; default: the Hub's")
-    parser.add_argument("--model", help="a pretrained model; default: train a small one")
+    parser.add_argument("--model", nargs="*", help="pretrained models; default: train a small one")
     parser.add_argument("--index", help="an index of passages; default: the table's own passages")
     parser.add_argument("--dense", action="store_true", help="add the arm of dense retrieval")
     parser.add_argument("--limit", type=int, help="take the first so many questions")
@@ -99,7 +130,12 @@ def answers(
     alone = QA(qa.lm)
     arms = {"closed book": alone.ask(asked), "BM25": qa.ask(asked)}
     if args.dense:
-        dense = memkit.Dense.build(bench.passages, scratch / "dense")
+        place = scratch / "dense"
+        dense = (
+            memkit.Dense.open(place)
+            if place.exists()
+            else memkit.Dense.build(bench.passages, place)
+        )
         dense.query_batch_size = 32
         arms["dense"] = QA(qa.lm, dense).ask(asked)
     if passages:

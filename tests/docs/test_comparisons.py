@@ -18,8 +18,24 @@ def test_popqa_router(shared, tmp_path, capsys):
     for row in ("closed book", "BM25", "gold passage", "random passage", "router", "oracle"):
         assert f"| {row}" in printed
     found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
-    assert found["results"]["EM"]["questions"] == 24
+    assert found["results"]["trained"]["EM"]["questions"] == 24
     assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8").startswith("<!")
+
+
+def test_popqa_by_size(shared, tmp_path, capsys):
+    from memkit.testing.models import tiny_lm
+
+    models = []
+    for name, layers in (("large", 3), ("small", 1)):
+        tiny_lm("gpt2", n_positions=512, n_layer=layers).save(tmp_path / name)
+        models.append(str(tmp_path / name))
+    script = runpy.run_path(str(SCRIPTS / "popqa_router.py"))
+    data = shared / "data" / "popqa" / "neuropath" / "popqa.json"
+    script["main"](["--data", str(data), "--limit", "20", "--model", *models])
+    printed = capsys.readouterr().out
+    table = printed[printed.index("By size") :].splitlines()[2:]
+    assert table[0].startswith("| model | parameters | closed book | rarest | most popular | r |")
+    assert [Path(row.split(" | ")[0][2:]).name for row in table[1:]] == ["small", "large"]
 
 
 def test_editing_methods(tmp_path, capsys, monkeypatch):
