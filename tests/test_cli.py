@@ -211,6 +211,10 @@ BAD = {
         ["index", "build", "corpus.jsonl", "out", "--engine", "faiss"],
         "--engine is 'faiss'; allowed for bm25: auto, lucene, bm25s",
     ),
+    "BM25 on Ray": (
+        ["index", "build", "corpus.jsonl", "out", "--on", "ray"],
+        "--on is 'ray'",
+    ),
     "an encoder for BM25": (
         ["index", "build", "corpus.jsonl", "out", "--encoder", "x"],
         "--encoder is 'x'",

@@ -44,8 +44,14 @@ def build(
         str | None, typer.Option(help="dense: folder or Hub id of a sentence-transformers model.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an index.")] = False,
+    on: Annotated[
+        str, typer.Option(help="dense: where to encode: local, or ray (RAY_ADDRESS: a cluster).")
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option(help="ray: processes that encode; one a CPU unless given.")
+    ] = None,
 ) -> None:
-    """Index the passages of a file."""
+    """Index the passages of a file. A build that was broken off goes on where it stopped."""
     from memkit.benchmarks.corpus import read_corpus
 
     if engine not in ENGINES[kind]:
@@ -55,6 +61,10 @@ def build(
     if kind == Kind.bm25 and encoder is not None:
         raise BadInput(
             f"--encoder is {encoder!r}, and BM25 has none; allowed: --encoder with --kind dense."
+        )
+    if kind == Kind.bm25 and on != "local":
+        raise BadInput(
+            f"--on is {on!r}, and BM25 encodes nothing; allowed: --on with --kind dense."
         )
     passages = read_corpus(corpus)
     index: BM25 | Dense
@@ -74,6 +84,8 @@ def build(
             encoder=encoder or PACKAGED,
             engine=engine,  # type: ignore[arg-type]
             replace=replace,
+            on=on,  # type: ignore[arg-type]
+            workers=workers,
         )
         note(f"indexed {len(index):,} passages in {out} ({index.encoder.name})")
 

@@ -16,7 +16,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,13 @@ from memkit.retrieval.exact import Vectors, exact_search, largest_norm
 from memkit.retrieval.hnsw import EF_BUILD, EF_SEARCH, HNSW, NEIGHBOURS, require_faiss
 from memkit.retrieval.manifest import Manifest
 from memkit.retrieval.passages import PassageFile, corpus_sha256, write_passages
-from memkit.retrieval.shards import discard_shards, encode_passages, encode_queries, shard_folder
+from memkit.retrieval.shards import (
+    On,
+    discard_shards,
+    encode_passages,
+    encode_queries,
+    shard_folder,
+)
 from memkit.types import Hit, Passage
 
 __all__ = ["FAISS_FROM", "Dense"]
@@ -76,22 +82,28 @@ class Dense:
         shard_size: int = SHARD,
         resume: bool = True,
         replace: bool = False,
+        on: On = "local",
+        workers: int | None = None,
     ) -> Dense:
         """Encode the passages and write the index to `path`, which appears whole or not at all.
 
         Vectors are kept in shards of `shard_size` beside `path` until it is there: the same call
         after a kill, an error or Ctrl-C encodes only what is missing. `resume=False` starts afresh.
+        `on="ray"` encodes in `workers` processes (None: one a CPU), here or on a cluster; see
+        `memkit.retrieval.on_ray`.
 
         Raises `BadInput` for an empty corpus, an id that stands twice, a `path` that exists
         (unless `replace`), or an encoder that gives no vectors; `MissingDependency`.
         """
         passages = _by_id(check_corpus(passages))
-        chosen = _check(engine, batch_size, shard_size, len(passages))
+        chosen = _check(engine, batch_size, shard_size, len(passages), on)
         with building(path, replace=replace) as folder:
             encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder
             if not resume:
                 discard_shards(Path(path))
-            parts = _encode(encoder, passages, Path(path), batch_size, shard_size)
+            parts = _encode(
+                encoder, passages, Path(path), batch_size, shard_size, on=on, workers=workers
+            )
             _write(folder, passages, parts, encoder, chosen)
         discard_shards(Path(path))
         return cls(path, encoder)
@@ -239,12 +251,14 @@ def _by_id(passages: Iterable[Passage]) -> list[Passage]:
     return sorted(passages, key=lambda passage: passage.id)
 
 
-def _check(engine: str, batch_size: int, shard_size: int, count: int) -> str:
+def _check(engine: str, batch_size: int, shard_size: int, count: int, on: str = "local") -> str:
     """The engine that "auto" stands for; raises for what is not allowed or not installed."""
     if engine not in get_args(Engine):
         raise BadInput(
             f"engine is {engine!r}; allowed: {', '.join(get_args(Engine))}. Choose one of them."
         )
+    if on not in get_args(On):
+        raise BadInput(f"on is {on!r}; allowed: {', '.join(get_args(On))}. Choose one of them.")
     for name, value in (("batch_size", batch_size), ("shard_size", shard_size)):
         if value < 1:
             raise BadInput(f"{name} is {value!r}; allowed: at least 1. Leave it out for a default.")
@@ -256,7 +270,12 @@ def _check(engine: str, batch_size: int, shard_size: int, count: int) -> str:
 
 
 def _encode(
-    encoder: Encoder, passages: list[Passage], target: Path, batch_size: int, shard_size: int
+    encoder: Encoder,
+    passages: list[Passage],
+    target: Path,
+    batch_size: int,
+    shard_size: int,
+    **where: Any,
 ) -> list[Vectors]:
     """The vectors of the passages, shard by shard, mapped into memory."""
     files = encode_passages(
@@ -265,6 +284,7 @@ def _encode(
         shard_folder(target, corpus_sha256(passages), encoder.sha256, shard_size),
         batch_size=batch_size,
         shard_size=shard_size,
+        **where,
     )
     return [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
 

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -19,7 +20,16 @@ from memkit.progress import track
 from memkit.retrieval.encoders import Encoder
 from memkit.retrieval.exact import Vectors
 
-__all__ = ["discard_shards", "encode_passages", "encode_queries", "encode_texts", "shard_folder"]
+__all__ = [
+    "On",
+    "discard_shards",
+    "encode_passages",
+    "encode_queries",
+    "encode_texts",
+    "shard_folder",
+]
+
+On = Literal["local", "ray"]
 
 
 def shard_folder(target: Path, *parts: object) -> Path:
@@ -35,17 +45,32 @@ def discard_shards(target: Path) -> None:
 
 
 def encode_passages(
-    encoder: Encoder, texts: Sequence[str], folder: Path, *, batch_size: int, shard_size: int
+    encoder: Encoder,
+    texts: Sequence[str],
+    folder: Path,
+    *,
+    batch_size: int,
+    shard_size: int,
+    on: On = "local",
+    workers: int | None = None,
 ) -> list[Path]:
     """Encode the texts into files of `shard_size` vectors each, but those that are there already.
 
     Within a shard, texts of like length share a batch (little of it is padding), the longest
-    first (what does not fit into memory shows at once).
+    first (what does not fit into memory shows at once). On "ray" a shard is a task.
     """
     shards = [texts[start : start + shard_size] for start in range(0, len(texts), shard_size)]
     files = [folder / f"{number:06}.npy" for number in range(len(shards))]
     pairs = zip(files, shards, strict=True)
     missing = [(file, shard) for file, shard in pairs if not file.exists()]
+    if on == "ray":
+        from memkit.retrieval.on_ray import encode_on_ray
+
+        parts = [shard for _, shard in missing]
+        done = encode_on_ray(encoder, parts, batch_size=batch_size, workers=workers)
+        for number, vectors in track(done, "encoding on Ray", total=len(missing)):
+            _save(missing[number][0], vectors)
+        return files
     steps = (step for file, shard in missing for step in _write(encoder, shard, file, batch_size))
     total = sum(-(-len(set(shard)) // batch_size) for _, shard in missing)
     for _ in track(steps, "encoding", total=total):
@@ -70,10 +95,14 @@ def _write(encoder: Encoder, texts: Sequence[str], file: Path, size: int) -> Ite
     for part in _parts(encoder, distinct, size):
         parts.append(part)
         yield
+    _save(file, _spread(np.concatenate(parts), distinct, texts))
+
+
+def _save(file: Path, vectors: Vectors) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     with partial.open("wb") as stream:
-        np.save(stream, _spread(np.concatenate(parts), distinct, texts))
+        np.save(stream, vectors)
     os.replace(partial, file)
 
 
