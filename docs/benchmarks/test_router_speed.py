@@ -91,7 +91,7 @@ ROUTERS = {
 
 @pytest.mark.parametrize("name", ROUTERS)
 def test_fit(benchmark, outcomes, name):
-    benchmark.pedantic(lambda: ROUTERS[name]().fit(outcomes), rounds=3)
+    benchmark.pedantic(lambda: ROUTERS[name]().fit(outcomes), rounds=5, warmup_rounds=1)
 
 
 @pytest.mark.parametrize("name", ROUTERS)
