@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 import torch
 
 from memkit.editors.base import Draft, Editor, Made, untouched_state
+from memkit.editors.prompt_end import check_choice
 from memkit.editors.tokens import check_facts
 from memkit.editors.training import Example, check_number, fact_example, losses
 from memkit.errors import BadInput, FingerprintMismatch, NotTrained
@@ -73,6 +74,7 @@ class MEND(Editor):
     normalise: z-scores go into the networks, and stay in the edit.
     alpha: the first scale of an edit, learnt for each matrix.
     lr, lr_alpha: Adam's rates, of the networks and of the alphas.
+    schedule: "linear": both fall to 0 at `steps`. "constant": both stay, as in the published code.
     edit_weight, locality_weight: c_e and c_loc.
     edits_per_batch: facts that are edited at once; as many as the edits will be used with is best.
     accumulate: batches in a step of Adam.
@@ -100,6 +102,7 @@ class MEND(Editor):
     alpha: float = 1e-4
     lr: float = 5e-4
     lr_alpha: float = 1e-4
+    schedule: Literal["linear", "constant"] = "linear"
     edit_weight: float = 0.1
     locality_weight: float = 1.0
     edits_per_batch: int = 8
@@ -112,8 +115,8 @@ class MEND(Editor):
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        if self.at not in ("base", "current"):
-            raise BadInput(f"at is {self.at!r}; allowed: 'base' or 'current'. Choose one.")
+        check_choice("at", self.at, ("base", "current"))
+        check_choice("schedule", self.schedule, ("linear", "constant"))
         counts = ("rank", "edits_per_batch", "accumulate", "steps", "evaluate", "patience")
         for name in counts:
             check_count(name, getattr(self, name))
@@ -172,12 +175,29 @@ class MEND(Editor):
             course.forget(kept)
         return dataclasses.replace(editor, networks=str(out))
 
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> MEND:
+        """The editor that `train` gave when it wrote this folder.
+
+        Raises `BadInput` if that cannot be read.
+        """
+        from memkit.editors.mend_network import read_card
+        from memkit.editors.rebuilding import rebuilt
+
+        editor = rebuilt(read_card(Path(folder))["editor"])
+        if not isinstance(editor, MEND):
+            raise BadInput(
+                f"{str(folder)!r} was written by {editor!r:.80}; allowed: a folder that MEND.train "
+                "wrote. Check the path."
+            )
+        return dataclasses.replace(editor, networks=str(folder))
+
     def fitted(self, lm: LM, facts: Sequence[Fact]) -> tuple[Self, dict[str, str]]:
         """The editor with its layers. Raises `NotTrained` before `train`."""
         if self.networks is None:
             raise NotTrained(
-                "MEND has no networks yet; allowed: an editor that train() returned. Call "
-                "MEND(...).train(lm, facts, locality=..., out=folder) and apply what it returns."
+                "MEND has no networks yet; allowed: an editor that train() returned, or MEND.load. "
+                "Call MEND(...).train(lm, facts, locality=..., out=folder) and apply the result."
             )
         return self._fitted(lm)
 
@@ -239,17 +259,15 @@ class MEND(Editor):
         `FingerprintMismatch` if they are of another model.
         """
         from memkit.editors.mend_network import placed, read_card, read_tensors
-        from memkit.editors.rebuilding import rebuilt
 
         lm, folder = draft.lm, Path(str(self.networks))
-        card = read_card(folder)
-        trained = rebuilt(card["editor"])
+        card, trained = read_card(folder), MEND.load(folder)
         for name in TRAINED:
-            if getattr(self, name) != getattr(trained, name, None):
+            if getattr(self, name) != getattr(trained, name):
                 raise BadInput(
                     f"{name} is {getattr(self, name)!r}, and the networks in {str(folder)!r} were "
-                    f"trained for {getattr(trained, name, None)!r}; allowed: the same. Take the "
-                    "editor that train() returned, or train again."
+                    f"trained for {getattr(trained, name)!r}; allowed: the same. Take the editor "
+                    "that MEND.load gives, or train again."
                 )
 
         def load() -> Networks:

@@ -155,6 +155,10 @@ class Course:
             loss = editor.edit_weight * edit + editor.locality_weight * locality
             (loss / editor.accumulate).backward()
         torch.nn.utils.clip_grad_norm_(self.networks.parameters(), editor.clip)
+        left = 1 - step / editor.steps if editor.schedule == "linear" else 1.0
+        rates = zip(self.optimiser.param_groups, (editor.lr, editor.lr_alpha), strict=True)
+        for group, rate in rates:
+            group["lr"] = rate * left
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
 

@@ -186,6 +186,32 @@ def lm():
     return tiny_lm("gpt2")
 
 
+def test_a_folder_gives_the_trained_editor_again(lm, tmp_path):
+    editor = trained(lm, tmp_path / "mend", seed=3)
+    assert MEND.load(tmp_path / "mend") == editor
+    card = json.loads((tmp_path / "mend" / "mend.json").read_text())
+    (tmp_path / "mend" / "mend.json").write_text(json.dumps({**card, "editor": "ROME()"}))
+    with pytest.raises(BadInput, match=r"was written by ROME\("):
+        MEND.load(tmp_path / "mend")
+
+
+def test_the_rates_fall_to_zero_or_stay(lm, tmp_path, monkeypatch):
+    rates = []
+    step = torch.optim.Adam.step
+
+    def noting(optimiser, *given):
+        rates.append([group["lr"] for group in optimiser.param_groups])
+        return step(optimiser, *given)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noting)
+    how = {"steps": 4, "lr": 1e-3, "lr_alpha": 1e-2}
+    trained(lm, tmp_path / "linear", **how)
+    trained(lm, tmp_path / "constant", schedule="constant", **how)
+    linear, constant = rates[:4], rates[4:]
+    assert linear == [[1e-3 * left, 1e-2 * left] for left in (1, 0.75, 0.5, 0.25)]
+    assert constant == [[1e-3, 1e-2]] * 4
+
+
 def test_alpha_zero_changes_nothing(lm, tmp_path):
     with torch.no_grad():
         editor = trained(lm, tmp_path / "mend", alpha=0.0, lr_alpha=1e-30)
@@ -207,15 +233,16 @@ def test_several_edits_are_the_sum_of_each_in_any_order(lm, tmp_path):
 
     a, b = TAUGHT[:1], TAUGHT[7:8]
     whole = change((*a, *b))
-    assert whole.abs().max() > 1e-5
-    close = {"rtol": 1e-4, "atol": 1e-7}
+    assert whole.abs().max() > 1e-3
+    close = {"rtol": 0, "atol": 1e-6}  # the weights are rounded once a sum
     torch.testing.assert_close(whole, change(a) + change(b), **close)
     torch.testing.assert_close(whole, change(a, b), **close)
     torch.testing.assert_close(whole, change(b, a), **close)
     current = dataclasses.replace(editor, at="current")
     with current.apply(lm, list(a)) as edit:
         edit.add(list(b))
-        assert not torch.allclose(lm.model.get_parameter(name).detach() - base, whole, atol=1e-6)
+        apart = lm.model.get_parameter(name).detach() - base - whole
+        assert apart.abs().max() > 1e-5
 
 
 def test_any_step_can_be_removed(lm, tmp_path):
@@ -378,6 +405,7 @@ def test_bad_input(lm, tmp_path):
     assert not list(tmp_path.iterdir())
     for how in (
         {"at": "edited"},
+        {"schedule": "cosine"},
         {"rank": 0},
         {"lr": 0.0},
         {"alpha": -1.0},
