@@ -1,7 +1,7 @@
 """The miniature world: small models whose knowledge is known by construction."""
 
 from memkit.world.bert import BERTRecipe
-from memkit.world.edits import modifications
+from memkit.world.edits import modifications, practice
 from memkit.world.folder import make, write
 from memkit.world.generate import Sizes, generate
 from memkit.world.gpt2 import GPT2Recipe
@@ -25,6 +25,7 @@ __all__ = [
     "measure",
     "modifications",
     "opinions",
+    "practice",
     "read_wordings",
     "shipped",
     "train",

@@ -10,7 +10,7 @@ from memkit.benchmarks.base import Benchmark
 from memkit.errors import BadInput
 from memkit.types import Fact
 
-__all__ = ["modifications"]
+__all__ = ["modifications", "practice"]
 
 HEAD = 0.1  # the most popular tenth of the facts, which the shipped model knows
 OTHERS = 5  # of them, about other subjects, that must not change with a fact
@@ -30,17 +30,13 @@ def modifications(benchmark: Benchmark, count: int, seed: int = 0) -> tuple[Fact
     """
     rng = random.Random(seed)
     titles = {passage.id: passage.title for passage in benchmark.passages}
-    views = {question.id: question.popularity or 0 for question in benchmark.questions}
     true = {
         (fact.subject, fact.relation): fact.target
         for fact in benchmark.facts
         if titles[_owner(fact)] == fact.subject
     }
-    known = sorted((fact for fact in benchmark.facts if views[fact.id]), key=lambda f: -views[f.id])
-    head = known[: round(HEAD * len(known))]
-    objects: dict[str | None, list[str]] = {}
-    for fact in head:
-        objects.setdefault(fact.relation, []).append(fact.target)
+    head = _head(benchmark)
+    objects = _objects(head)
     single: dict[str, list[Fact]] = {}
     for fact in head:
         if len(set(objects[fact.relation])) > 1:
@@ -53,6 +49,41 @@ def modifications(benchmark: Benchmark, count: int, seed: int = 0) -> tuple[Fact
     chosen = [rng.choice(single[name]) for name in rng.sample(sorted(single), count)]
     changed = (_changed(rng, fact, objects[fact.relation], true) for fact in chosen)
     return tuple(_with_locality(rng, fact, head) for fact in changed)
+
+
+def practice(benchmark: Benchmark, without: Sequence[Fact] = (), seed: int = 0) -> tuple[Fact, ...]:
+    """The facts of a world, each with a new target, for editors that are trained (MEND).
+
+    Targets and locality are drawn as in `modifications`; subjects are all there are, also those
+    that training stated rarely, since an editor that is to serve others has to see many. The
+    subjects of `without`, on which it will be measured, are left out. There is no portability.
+    """
+    rng = random.Random(seed)
+    head = _head(benchmark)
+    objects = _objects(head)
+    subjects = {fact.subject for fact in without}
+    made = []
+    for fact in benchmark.facts:
+        others = [name for name in objects.get(fact.relation, ()) if name != fact.target]
+        if fact.subject not in subjects and others:
+            told = replace(fact, target=rng.choice(others), previous=fact.target, portability=())
+            made.append(_with_locality(rng, told, head))
+    return tuple(made)
+
+
+def _head(benchmark: Benchmark) -> list[Fact]:
+    """The facts that the model knows, the most popular first."""
+    views = {question.id: question.popularity or 0 for question in benchmark.questions}
+    known = sorted((fact for fact in benchmark.facts if views[fact.id]), key=lambda f: -views[f.id])
+    return known[: round(HEAD * len(known))]
+
+
+def _objects(facts: Sequence[Fact]) -> dict[str | None, list[str]]:
+    """The targets of each relation, as often as they come."""
+    objects: dict[str | None, list[str]] = {}
+    for fact in facts:
+        objects.setdefault(fact.relation, []).append(fact.target)
+    return objects
 
 
 def _changed(

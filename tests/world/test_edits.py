@@ -4,7 +4,7 @@ import pytest
 
 from memkit.benchmarks import load
 from memkit.errors import BadInput
-from memkit.world import modifications
+from memkit.world import modifications, practice
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +58,18 @@ def test_locality_is_known_and_about_something_else(world):
 def test_more_than_there_are_is_refused(world):
     with pytest.raises(BadInput, match="count is 5000; allowed: 1 to"):
         modifications(world, 5000)
+
+
+def test_practice_is_about_all_other_subjects(world):
+    test = modifications(world, 20, seed=1)
+    facts = practice(world, test, seed=2)
+    assert practice(world, test, seed=2) == facts != practice(world, test, seed=3)
+    tested = {fact.subject for fact in test}
+    assert {fact.subject for fact in facts} == {f.subject for f in world.facts} - tested
+    true = {fact.id: fact for fact in world.facts}
+    told = {(f.relation, f.target) for f in world.facts}
+    for fact in facts:
+        assert fact.previous == true[fact.id].target != fact.target
+        assert (fact.relation, fact.target) in told
+        assert len(fact.locality) >= 5
+        assert not fact.portability
