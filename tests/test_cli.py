@@ -349,3 +349,14 @@ def test_a_reader_that_goes_away_is_no_error(workplace):
     )
     done = subprocess.run(command, shell=True, cwd=workplace, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_abstention_is_said_with_its_promise(capsys):
+    from memkit import Answer, Decision, Prompt, Question
+    from memkit.cli.demo import answered
+
+    decision = Decision("abstain", 0.3, 0.9, "abstains; promised: at most 10 % wrong", promise=0.1)
+    answered(Answer("", Question("Who?"), decision, (), (), Prompt("", 0), 0.0, 0.0))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("abstain: abstains; promised: at most 10 % wrong")
+    assert lines[2].endswith("none, the router abstains")

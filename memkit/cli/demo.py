@@ -69,7 +69,8 @@ def answered(answer: Answer, *, show_prompt: bool = False) -> None:
     if show_prompt:
         for line in answer.prompt.text.splitlines():
             _field("prompt", line)
-    _field("answer", answer.text)
+    silent = answer.decision.source == "abstain"
+    _field("answer", "none, the router abstains" if silent else answer.text)
     if answer.question.answers:
         _field("expected", " or ".join(answer.question.answers))
 

@@ -71,6 +71,22 @@ def test_hidden_states_of_an_inner_layer():
         assert np.allclose(draft.first.hidden[0], expected, atol=1e-5)
 
 
+def test_an_edit_over_a_layer_sees_its_prompts_where_rows_are_left_out():
+    from memkit import GRACE, Fact
+
+    lm = tiny_lm("gpt2")
+    fact = Fact("Peru", "The capital of {} is", "me")
+    bare = lm.complete(PROMPTS, 6)
+    with GRACE(layer=1, on_guard="warn").apply(lm, [fact]):
+        plain = lm.complete(PROMPTS, 6)
+        assert plain[0].text != bare[0].text  # the edit does something
+        for left_out in range(3):
+            drafts = lm.draft(PROMPTS, lambda rows, _, out=left_out: [r != out for r in rows], 6)
+            for row, draft in enumerate(drafts):
+                if row != left_out:
+                    assert draft.completion.text == plain[row].text
+
+
 def test_admit_is_told_places_in_the_prompts():
     lm = tiny_lm("gpt2")
     told = []
