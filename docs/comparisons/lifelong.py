@@ -80,7 +80,8 @@ def editors(lm: LM, experiment: Experiment) -> dict[str, Editor]:
 
     At most 100 steps, which end once the edit is learnt; fine-tuning at a rate of 1e-2, GRACE's
     value at 1, Defer and Memory at 0.1. GRACE's value stands in for the whole prompt ("prompt").
-    Other than there: ROME reads the bare prompt alone, MEND edits eight facts at once in training.
+    Other than there: ROME takes 20 steps for a value, and reads the bare prompt alone; MEND edits
+    eight facts at once in training.
     """
     tuned = {"lr": experiment.rate, **OPEN}
     found: dict[str, Editor] = {
@@ -89,7 +90,7 @@ def editors(lm: LM, experiment: Experiment) -> dict[str, Editor]:
         "FT + Retrain": FineTuneRetrain(**tuned),
         "MEND": MEND(rank=128, **OPEN),
         "Defer": Defer(**OPEN),
-        "ROME": ROME(contexts=("{}",), statistics=Statistics(ridge=1e-6), **OPEN),
+        "ROME": ROME(contexts=("{}",), steps=20, statistics=Statistics(ridge=1e-6), **OPEN),
         "Memory": Memory(**OPEN),
         "GRACE": GRACE(replacement="prompt", **OPEN),
     }
