@@ -190,7 +190,7 @@ def table(found: Mapping[str, LifelongResult], columns: Sequence[str]) -> list[S
             [
                 name,
                 *shown(final, columns),
-                "" if average is None else f"{average:.2f}",
+                "" if average is None else text(average),
                 f"{final.edits:,}",
                 "" if final.keys is None else f"{final.keys:,}",
                 "" if final.seconds is None else f"{final.seconds:.2f}",
@@ -202,7 +202,12 @@ def table(found: Mapping[str, LifelongResult], columns: Sequence[str]) -> list[S
 def shown(checkpoint: Checkpoint, columns: Sequence[str]) -> list[str]:
     """Mean and 95 % interval of each column."""
     cells = (checkpoint.cells.get(name) for name in columns)
-    return [f"{c.mean:.2f} [{c.low:.2f}, {c.high:.2f}]" if c else "" for c in cells]
+    return [f"{text(c.mean)} [{text(c.low)}, {text(c.high)}]" if c else "" for c in cells]
+
+
+def text(value: float) -> str:
+    """Two decimals, or the power of ten of a perplexity out of all bounds."""
+    return f"{value:.2f}" if value < 1e5 else f"{value:.0e}"
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -1,4 +1,7 @@
-"""Loaders: each upstream format becomes facts, questions, passages and definitions."""
+"""Loaders: each upstream format becomes facts, questions, passages and definitions.
+
+Streams of errors for lifelong editing are loaded by `memkit.benchmarks.streams.load`.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,13 @@ from memkit.benchmarks import (
     popqa,
     qaedit,
     retrieval_qa,
+    streams,
     zsre,
 )
-from memkit.benchmarks.base import Benchmark
+from memkit.benchmarks.base import Benchmark, Stream
 from memkit.errors import BadInput
 
-__all__ = ["BENCHMARKS", "Benchmark", "load"]
+__all__ = ["BENCHMARKS", "Benchmark", "Stream", "load", "streams"]
 
 BENCHMARKS = {
     "counterfact": counterfact.load,

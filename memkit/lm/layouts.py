@@ -7,6 +7,7 @@ view whatever the storage.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -120,10 +121,10 @@ class Layout:
         if projection not in paths:
             allowed = ", ".join(map(repr, paths))
             raise BadInput(f"projection is {projection!r}; allowed: {allowed}. Name one.")
-        if not 0 <= layer < len(modules):
+        if not isinstance(layer, int) or not 0 <= layer < len(modules):
             raise BadInput(
                 f"layer is {layer!r}; allowed: 0 to {len(modules) - 1} in this model's "
-                f"{names.layers!r}. Choose one of these."
+                f"{names.layers!r}. {_meant(layer, model, names)}"
             )
         present = dict(modules[layer].named_modules())
         path = next(candidate for candidate in paths[projection] if candidate in present)
@@ -188,6 +189,18 @@ _T5_STACKS = {
         "layer.0.SelfAttention.o",
     ),
 }
+
+
+def _meant(layer: object, model: nn.Module, names: Stack) -> str:
+    """What to do instead of passing this layer, which may be the name of a module."""
+    present = [name for name, _ in model.named_modules() if name.startswith(f"{names.layers}.")]
+    spelt = str(layer).replace("[", ".").replace("]", "").removesuffix(".weight")
+    close = difflib.get_close_matches(spelt, present, n=1, cutoff=0.5)
+    if isinstance(layer, int) or not close:
+        return "Choose one of these."
+    number, _, rest = close[0].removeprefix(f"{names.layers}.").partition(".")
+    projection = "up" if rest in names.up else "attention" if rest == names.attention else "down"
+    return f"Did you mean {number} ({close[0]!r}), projection {projection!r}?"
 
 
 def _decoder(class_name: str, stack: Stack, *, normed: bool = False) -> Layout:

@@ -127,10 +127,13 @@ class LifelongResult:
             "",
         ]
         names = [name for name in COLUMNS if any(name in c.cells for c in self.checkpoints)]
+        forms = (".4g", ".3g") if self.metric == "perplexity" else (".3f", ".2f")
         keys = any(row.keys is not None for row in self.checkpoints)
         rows = [["edits", *names, *(["keys"] if keys else []), "s / edit"]]
         for row in self.checkpoints:
-            shown = [cell_text(row.cells[name]) if name in row.cells else "" for name in names]
+            shown = [
+                cell_text(row.cells[name], *forms) if name in row.cells else "" for name in names
+            ]
             own = ["" if row.keys is None else f"{row.keys:,}"] if keys else []
             seconds = "" if row.seconds is None else f"{row.seconds:.3f}"
             rows.append([f"{row.edits:,}", *shown, *own, seconds])

@@ -77,3 +77,33 @@ def test_routers(tmp_path, capsys):
     found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert list(found["routers"]) == names
     assert len(found["attacks"]) == 30
+
+
+def test_lifelong(tmp_path, capsys):
+    script = runpy.run_path(str(SCRIPTS / "lifelong.py"))
+    options = ["--edits", "2", "--every", "2", "--upstream-limit", "5", "--editors", "FT", "GRACE"]
+    script["main"]([*options, "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    for stream in ("zsre: f1", "scotus: accuracy", "hallucination: perplexity"):
+        assert f"miniworld-{stream}, 5 test cases" in printed
+    assert printed.count("| unedited |") == 3
+    assert printed.count("| GRACE |") == 3
+    found = sorted(path.parent.name for path in (tmp_path / "out").glob("*/*/result.json"))
+    assert found == ["FT"] * 3 + ["GRACE"] * 3
+
+
+def test_what_mend_learns_from_does_not_come_in_the_stream(tmp_path):
+    script = runpy.run_path(str(SCRIPTS / "lifelong.py"))
+    from memkit.benchmarks import streams
+
+    stream = streams.load("miniworld-zsre", upstream_limit=100)
+    kept, lesson = script["divided"](stream, 0.2, 50, tmp_path)
+    taught = {fact.id for fact in lesson.facts}
+    come = {fact.id for fact in kept.edits} | {question.id for question in kept.holdout}
+    assert len(taught) == len(lesson.facts) > 100
+    assert not taught & come
+    assert any(fact.paraphrases for fact in lesson.facts)
+    assert [question.text for question in kept.upstream] == [
+        question.text for question in stream.upstream[:50]
+    ]
+    assert {fact.text for fact in lesson.locality} == {q.text for q in stream.upstream[50:]}

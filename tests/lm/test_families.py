@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from memkit.errors import BadInput
 from memkit.lm.generation import greedy
 from memkit.lm.hooks import capture
 from memkit.lm.layouts import LAYOUTS
@@ -230,3 +231,25 @@ def run(lm: LM, text: str) -> None:
 
 def score(lm: LM) -> float:
     return lm.logprob(PROMPTS[:1], TARGETS[:1])[0].total
+
+
+@pytest.mark.parametrize(
+    ("layer", "meant"),
+    [
+        (
+            "transformer.h[2].mlp.c_fc",
+            "Did you mean 2 ('transformer.h.2.mlp.c_fc'), projection 'up'",
+        ),
+        ("transformer.h.1.mlp.c_prj", "Did you mean 1 ('transformer.h.1.mlp.c_proj')"),
+        ("h.1.attn.c_proj.weight", "('transformer.h.1.attn.c_proj'), projection 'attention'"),
+        ("nothing of the kind", "Choose one of these"),
+        (1.0, "Choose one of these"),
+        (9, "Choose one of these"),
+    ],
+)
+def test_a_layer_that_does_not_exist_is_named_with_what_was_meant(layer, meant):
+    lm = tiny_lm("gpt2")
+    with pytest.raises(BadInput) as error:
+        lm.layout.site(lm.model, layer)
+    assert f"layer is {layer!r}; allowed: 0 to 2" in str(error.value)
+    assert meant in str(error.value)

@@ -389,6 +389,8 @@ def test_bad_input_is_named_before_anything_is_changed(tmp_path):
         protocols.lifelong(tiny_lm("t5"), EDITORS["rome"], STREAM)
     with pytest.raises(BadInput, match="layer"):
         protocols.lifelong(lm, grace(layer=9), STREAM)
+    with pytest.raises(BadInput, match="Did you mean 1"):
+        protocols.lifelong(lm, grace(layer="transformer.h[1].mlp.c_prj"), STREAM)
     with pytest.raises(BadInput, match="rules is 'strict'"):
         protocols.lifelong(lm, grace(), STREAM, rules="strict")
     with pytest.raises(BadInput, match="every is 0"):
