@@ -1,6 +1,6 @@
 """What is None in an editor, chosen for the model at hand: presets of known models, and a sweep.
 
-The presets are those of the published code (rome, memit, AlphaEdit, and EasyEdit's for LLaMA-2).
+The presets are those of the published code (rome, memit, AlphaEdit, mend, EasyEdit's for LLaMA-2).
 Where there is none, numbers that are relative to the model are the same for all, and the layer is
 found by a sweep: a few facts are written into each layer in turn and taken out again.
 """
@@ -62,6 +62,19 @@ PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "gpt-j-6b": {"layers": (3, 4, 5, 6, 7, 8)},
         "llama-3-8b": {"layers": (4, 5, 6, 7, 8), "lr": 0.1},
         "miniworld": {"layers": (0, 1), **_SMALL, "null_share": 0.7, "ridge": 0.1},
+    },
+    "mend": {  # of its training
+        "": {"rank": 1920, "lr": 5e-4, "edit_weight": 0.1, "steps": 2_000},
+        "gpt2-xl": {"layers": (45, 46, 47)},
+        "gpt-j-6b": {"layers": (25, 26, 27)},
+        "llama-2-7b": {"layers": (29, 30, 31)},
+        "miniworld": {
+            "layers": (1, 2, 3),
+            "rank": 256,
+            "lr": 1e-3,
+            "edit_weight": 0.7,
+            "steps": 1_200,
+        },
     },
 }
 

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 import torch
 
 from memkit.editors.base import Draft, Editor, Made, untouched_state
+from memkit.editors.choice import choose
 from memkit.editors.prompt_end import check_choice
 from memkit.editors.tokens import check_facts
 from memkit.editors.training import Example, check_number, fact_example, losses
@@ -48,12 +49,7 @@ __all__ = ["MEND"]
 
 HELD = 0.1  # of the facts' subjects, for validation
 ROWS = 32  # facts that go through the model at once
-# published: MEND's repository (GPT2-XL, GPT-J), EasyEdit (LLaMA-2)
-PRESETS = {
-    "gpt2-xl": (45, 46, 47),
-    "gpt-j-6b": (25, 26, 27),
-    "llama-2-7b": (29, 30, 31),
-}
+CHOSEN = ("rank", "lr", "edit_weight", "steps")  # for the model, where they are None
 TRAINED = ("layers", "projections", "stacks", "rank", "normalise")  # what networks are made for
 
 
@@ -68,7 +64,7 @@ class MEND(Editor):
     stacks: of an encoder-decoder; None is both.
     at: "base" or "current", see above.
 
-    Of the training:
+    Of the training; `rank`, `lr`, `edit_weight` and `steps` are the preset's where they are None:
 
     rank: of the networks' matrices, at most d_in + d_out.
     normalise: z-scores go into the networks, and stay in the edit.
@@ -76,15 +72,15 @@ class MEND(Editor):
     lr, lr_alpha: Adam's rates, of the networks and of the alphas.
     schedule: "linear": both fall to 0 at `steps`. "constant": both stay, as in the published code.
     edit_weight, locality_weight: c_e and c_loc.
-    edits_per_batch: facts that are edited at once; as many as the edits will be used with is best.
+    edits_per_batch: facts that are edited at once; each learns to leave the others' alone.
     accumulate: batches in a step of Adam.
     clip: bound on the gradient's norm.
     steps: of Adam, at most.
     evaluate: steps between two measurements on the held-out facts, which are saved too.
     patience: training ends after so many steps without a better one.
 
-    Published settings: lr 1e-6, edits_per_batch 1, up to 100,000 steps, patience 2,000 (of Adam);
-    the defaults are for minutes.
+    Published settings: lr 1e-6, schedule "constant", edit_weight 0.1, edits_per_batch 1, accumulate
+    10, up to 100,000 steps, patience 2,000 (of Adam); the presets are for minutes.
 
     The report's details: "loss" of each fact by the edited model, in nats a token. Raises
     `BadInput` for values that are not allowed.
@@ -97,18 +93,18 @@ class MEND(Editor):
     projections: tuple[Projection, ...] = ("up", "down")
     stacks: tuple[str, ...] | None = None
     at: Literal["base", "current"] = "base"
-    rank: int = 1920
+    rank: int | None = None
     normalise: bool = True
     alpha: float = 1e-4
-    lr: float = 5e-4
+    lr: float | None = None
     lr_alpha: float = 1e-4
     schedule: Literal["linear", "constant"] = "linear"
-    edit_weight: float = 0.1
+    edit_weight: float | None = None
     locality_weight: float = 1.0
     edits_per_batch: int = 8
     accumulate: int = 1
     clip: float = 100.0
-    steps: int = 2_000
+    steps: int | None = None
     evaluate: int = 100
     patience: int = 1_000
 
@@ -118,12 +114,15 @@ class MEND(Editor):
         check_choice("at", self.at, ("base", "current"))
         check_choice("schedule", self.schedule, ("linear", "constant"))
         counts = ("rank", "edits_per_batch", "accumulate", "steps", "evaluate", "patience")
+        numbers = {"lr": False, "lr_alpha": False, "clip": False}
+        numbers |= {"alpha": True, "edit_weight": True, "locality_weight": True}
+        given = {name for name in CHOSEN if getattr(self, name) is not None}
         for name in counts:
-            check_count(name, getattr(self, name))
-        for name in ("lr", "lr_alpha", "clip"):
-            check_number(name, getattr(self, name), zero=False)
-        for name in ("alpha", "edit_weight", "locality_weight"):
-            check_number(name, getattr(self, name), zero=True)
+            if name in given or name not in CHOSEN:
+                check_count(name, getattr(self, name))
+        for name, zero in numbers.items():
+            if name in given or name not in CHOSEN:
+                check_number(name, getattr(self, name), zero=zero)
         for name in ("layers", "projections", "stacks"):
             value, chosen = getattr(self, name), name != "projections"
             if not (isinstance(value, tuple) and value) and not (chosen and value is None):
@@ -222,18 +221,12 @@ class MEND(Editor):
         return Made([{"loss": figure} for figure in figures])
 
     def _fitted(self, lm: LM) -> tuple[Self, dict[str, str]]:
-        """The editor with its layers and stacks, and why."""
-        chosen: dict[str, str] = {}
-        stacks = self.stacks or tuple(lm.layout.stacks)
-        layers = self.layers
-        if layers is None:
-            known = lm.layout.known(lm.model) or ""
-            count = min(len(lm.layout.layers(lm.model, stack)) for stack in stacks)
-            last = 3 if len(lm.layout.stacks) == 1 else 2
-            layers = PRESETS.get(known, tuple(range(count))[-last:])
-            why = f"preset of {known}" if known in PRESETS else f"the last {len(layers)}"
-            chosen["layers"] = f"{layers} ({why})"
-        return replace(self, layers=layers, stacks=stacks), chosen
+        """The editor with everything that is None chosen, and why."""
+        editor = replace(self, stacks=self.stacks or tuple(lm.layout.stacks))
+        assert editor.stacks is not None
+        count = min(len(lm.layout.layers(lm.model, stack)) for stack in editor.stacks)
+        last = 3 if len(lm.layout.stacks) == 1 else 2
+        return choose(editor, lm, (), "mend", layers=tuple(range(count))[-last:])
 
     def _sites(self, lm: LM) -> list[Site]:
         """The maps, in the order in which the networks know them."""
@@ -249,6 +242,7 @@ class MEND(Editor):
     def _fresh(self, sites: Sequence[Site]) -> Networks:
         from memkit.editors.mend_network import Networks, shape_of
 
+        assert self.rank is not None
         shapes = [shape_of(site) for site in sites]
         return Networks(shapes, self.rank, self.alpha, self.normalise)
 

@@ -41,7 +41,6 @@ from memkit.progress import track
 from memkit.types import Fact
 
 if TYPE_CHECKING:
-    from memkit.editors.mend import MEND
     from memkit.lm.layouts import Site
     from memkit.lm.model import LM
 
@@ -88,7 +87,7 @@ class Course:
     """A training: what is learnt, by what, and how far it is."""
 
     lm: LM
-    editor: MEND
+    editor: Any  # MEND, with everything chosen
     sites: Sequence[Site]
     networks: Networks
     taught: Sequence[Lesson]

@@ -18,6 +18,7 @@ from memkit.editors.mend import _divided
 from memkit.editors.mend_network import Factors, Networks, Statistics, edited, factors, shape_of
 from memkit.editors.training import fact_example, losses, target_logits
 from memkit.errors import BadInput, FingerprintMismatch, NotTrained
+from memkit.lm import layouts
 from memkit.testing.editor import FACTS, EditorContract, state_hash
 from memkit.testing.models import tiny_lm
 
@@ -427,11 +428,18 @@ def test_facts_of_one_subject_are_held_out_together(lm):
     assert _divided(lm, TAUGHT, TAUGHT[:2], seed=0) == (list(TAUGHT), list(TAUGHT[:2]))
 
 
-def test_published_places(lm):
-    assert MEND()._fitted(lm)[0].layers == (0, 1, 2)
+def test_what_is_none_is_chosen_for_the_model(lm, monkeypatch):
+    editor, chosen = MEND(lr=0.5)._fitted(lm)
+    assert editor.layers == (0, 1, 2)
+    assert (editor.rank, editor.lr, editor.edit_weight, editor.steps) == (1920, 0.5, 0.1, 2_000)
+    assert chosen["rank"] == "1920 (default)"
+    assert "lr" not in chosen
     t5, _ = MEND()._fitted(tiny_lm("t5"))
     assert (t5.layers, t5.stacks) == ((1, 2), ("encoder", "decoder"))
     assert len(t5._sites(tiny_lm("t5"))) == 8
+    shape = ("gpt2", 3, 32, lm.model.config.vocab_size)
+    monkeypatch.setattr(layouts, "KNOWN", {**layouts.KNOWN, shape: "gpt2-xl"})
+    assert MEND()._fitted(lm)[1]["layers"] == "(45, 46, 47) (preset of gpt2-xl)"
 
 
 def test_the_locality_of_the_facts_is_taken_without_another(lm, tmp_path):
