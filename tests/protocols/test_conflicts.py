@@ -64,11 +64,11 @@ def tail():
     Each gets another object of its relation.
     """
     world, qa = opened()
-    qa = replace(qa, router=fit_router(qa, sample(world.questions, 200, seed=0)))
+    qa = replace(qa, router=fit_router(qa, sample(world.questions, 100, seed=0)))
     facts = {fact.id: fact for fact in world.facts}
     rng = random.Random(0)
     rare = [q for q in world.questions if qa.router.decide(q).source == "retrieval"]
-    rare = list({q.subject: q for q in rng.sample(rare, 60)}.values())
+    rare = list({q.subject: q for q in rng.sample(rare, 24)}.values())
     right = [a.question for a in qa.ask(rare) if exact_match(a.text, a.question.answers)][:8]
     edited = []
     for question in right:
