@@ -74,6 +74,9 @@ def _search(vectors: Vectors, queries: Vectors, k: int, norm: float) -> list[Fou
 
 def _near(approximate: Vectors, k: int, floor: float, slack: float) -> npt.NDArray[np.int64]:
     """Rows that may be among the `k` best and reach `floor`, each being off by `slack` or less."""
+    if np.isneginf(floor) and len(approximate) > k:
+        kth = np.partition(approximate, len(approximate) - k)[len(approximate) - k]
+        return np.flatnonzero(approximate >= float(kth) - 2 * slack)
     rows = np.flatnonzero(approximate >= floor - slack)
     if len(rows) > k:
         values = approximate[rows]

@@ -5,8 +5,9 @@ BM25 knows no English stemmer in a file and counts idf by segment: so all ranks 
 `memkit.BM25`. Dense vectors are memkit's encoders', compared exactly below a million passages.
 
 `uri` is a file ("indexes/mine.db", needs milvus-lite), or a server's or cluster's address
-("http://127.0.0.1:19530"). A change is not one transaction there: while it runs, and after it was
-broken off, the index's card says so and searches are refused.
+("http://127.0.0.1:19530"). A file belongs to the process that opened it, until that ends. A change
+is not one transaction there: while it runs, and after it was broken off, the index's card says so
+and searches are refused.
 """
 
 from __future__ import annotations
@@ -226,7 +227,7 @@ class Milvus:
     def _change(self, added: list[Passage], removed: list[Passage]) -> None:
         if not added and not removed:
             return
-        card = check_whole(_card(self._store), self._store)
+        card = check_whole(self._store.read_card(), self._store)
         table, after = self._arm.change(self._store, card, added, removed)
         vectors = self._arm.vectors(added, table, after) if added else []
         kept = {passage.id for passage in added}
@@ -260,7 +261,11 @@ def _checked(passages: Iterable[Passage]) -> list[Passage]:
 
 
 def _card(store: Collections) -> Card | None:
-    return store.read_card() if store.exist() else None
+    """The card of an index that is being opened."""
+    if len(store.there()) < 2:
+        return None
+    store.load()
+    return store.read_card()
 
 
 def _new_card(kind: Kind, arm: Terms | Vectors, digest: str) -> Card:
@@ -279,8 +284,8 @@ def _new_card(kind: Kind, arm: Terms | Vectors, digest: str) -> Card:
 
 def _begin(store: Collections, arm: Terms | Vectors, card: Card, count: int, replace: bool) -> int:
     """Make the collections; returns how many passages an earlier try at the same has written."""
-    if store.exist():
-        found = store.read_card()
+    if store.there():
+        found = _card(store)
         if found == card:
             return min(store.count() // ROWS * ROWS, count)
         if not replace and found is not None and found["state"] != "building":

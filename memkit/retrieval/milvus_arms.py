@@ -22,7 +22,8 @@ from memkit.types import Hit, Passage
 __all__ = ["Card", "Terms", "Vectors", "check_whole"]
 
 Card = dict[str, Any]
-SLACK = 8  # proposals beyond k at the first try
+SLACK = 1  # proposals beyond k at the first try: what shows that no tie goes through the cut
+MOVED = 16  # where the store's scores are not the true ones
 
 
 def check_whole(card: Card | None, store: Collections) -> Card:
@@ -119,7 +120,8 @@ class Terms:
         def enough(scores: Sequence[float], proposed: Sequence[float], k: int) -> bool:
             return settled(scores, proposed, k, reference, average)
 
-        return _search(store, vectors, k, true, enough, {})
+        slack = SLACK if average == reference else MOVED
+        return _search(store, vectors, k + slack, k, true, enough, {})
 
 
 class Vectors:
@@ -170,38 +172,40 @@ class Vectors:
             return len(scores) >= k and scores[k - 1] > proposed[-1]
 
         parameters = {"ef": max(2 * k, EF_SEARCH)}
-        return _search(store, vectors.tolist(), k, lambda _, found: found, enough, parameters)
+        return _search(
+            store, vectors.tolist(), k + SLACK, k, lambda _, found: found, enough, parameters
+        )
 
 
 def _search(
     store: Collections,
     vectors: Sequence[Any],
+    limit: int,
     k: int,
     true: Callable[[int, Found], Found],
     enough: Callable[[Sequence[float], Sequence[float], int], bool],
     parameters: Mapping[str, Any],
 ) -> list[list[Hit]]:
-    """Ask for more than `k` until more could not change the `k` best of any query."""
+    """Ask for `limit`, then for more, until more could not change the `k` best of any query."""
     results: list[list[Hit]] = [[] for _ in vectors]
-    pending = [row for row, vector in enumerate(vectors) if vector]
-    limit = min(k + SLACK, MOST)
-    while pending:
-        left = []
-        found = store.search([vectors[row] for row in pending], limit, parameters)
-        for row, proposals in zip(pending, found, strict=True):
+    asked = [row for row, vector in enumerate(vectors) if vector]
+    limit, whole = min(limit, MOST), not asked
+    while not whole:
+        whole = True
+        # all of them each time: another batch gives scores other last bits
+        found = store.search([vectors[row] for row in asked], limit, parameters)
+        for row, proposals in zip(asked, found, strict=True):
             proposed = sorted((score for _, score in proposals), reverse=True)
             hits = ranked(true(row, proposals), len(proposals))
-            whole = len(proposals) < limit or enough([hit.score for hit in hits], proposed, k)
-            if not whole and limit < MOST:
-                left.append(row)
-            elif not whole and k > MOST:
-                raise BadInput(
-                    f"k is {k} and more than {MOST} passages match; allowed in Milvus: {MOST}. "
-                    "Ask for fewer."
-                )
-            else:
-                results[row] = hits[:k]
-        pending, limit = left, min(4 * limit, MOST)
+            if len(proposals) == limit and not enough([hit.score for hit in hits], proposed, k):
+                if limit == MOST and k > MOST:
+                    raise BadInput(
+                        f"k is {k} and more than {MOST} passages match; allowed in Milvus: "
+                        f"{MOST}. Ask for fewer."
+                    )
+                whole = whole and limit == MOST
+            results[row] = hits[:k]
+        limit = min(4 * limit, MOST)
     return results
 
 

@@ -64,17 +64,25 @@ class Collections:
                 text = " ".join(str(error).split())[:300]
                 if SILENCE.search(text):
                     raise TimeoutError(text) from error
-                raise MemkitError(
-                    f"{self.host} refused while {doing}: {text}. Check the collection "
-                    f"{self.name!r} there, and the token and database."
-                ) from error
+                check = f"Check the collection {self.name!r} there, and the token and database"
+                if "://" not in self.uri:
+                    check = (
+                        "A file belongs to one process at a time, until that ends: close others "
+                        "that use it, or run `milvus-lite server` and give its address"
+                    )
+                raise MemkitError(f"{self.host} refused while {doing}: {text}. {check}.") from error
 
         return self.patience.ask(answer, host=self.host, doing=doing, transient=(TimeoutError,))
 
-    def exist(self) -> bool:
-        """Whether an index of this name is there, whole or not."""
+    def there(self) -> list[str]:
+        """Those of the two collections that are there; one alone is what a killed build left."""
         found = self.call("list_collections", "listing collections")
-        return self.name in found or self.cards in found
+        return [name for name in (self.cards, self.name) if name in found]
+
+    def load(self) -> None:
+        """Have both searched: whoever restarts, a file too, knows them and has not loaded them."""
+        for name in (self.cards, self.name):
+            self.call("load_collection", f"loading {name!r}", collection_name=name)
 
     def create(self, dimensions: int | None, index: Mapping[str, Any]) -> None:
         """Make both, for dense vectors of so many dimensions, or for sparse ones."""
@@ -111,7 +119,7 @@ class Collections:
 
     def drop(self) -> None:
         """Delete both, where they are there; the card first, without which the rest is nothing."""
-        for name in (self.cards, self.name):
+        for name in self.there():
             self.call("drop_collection", f"dropping {name!r}", collection_name=name)
 
     def read_card(self) -> dict[str, Any] | None:

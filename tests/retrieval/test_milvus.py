@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -253,6 +254,17 @@ def test_a_change_that_was_broken_off_is_refused_until_it_is_repaired(uri, monke
     assert bool(found[-1]) == (method == "write_terms")
 
 
+def test_a_build_that_was_killed_between_its_collections_is_nothing(uri, broken, monkeypatch):
+    with monkeypatch.context():
+        broken("_create", 1)
+        with pytest.raises(KeyboardInterrupt):
+            Milvus.build(CORPUS, uri)
+    monkeypatch.undo()
+    with pytest.raises(IndexMismatch, match="has no index"):
+        Milvus.open(uri)
+    assert len(Milvus.build(CORPUS, uri)) == len(CORPUS)
+
+
 def test_refuses_what_milvus_cannot_hold_before_anything_is_made(uri):
     for passage, message in (
         (Passage("1", "x" * 65_536), "65536 bytes; allowed in Milvus: 65535"),
@@ -303,6 +315,23 @@ def test_a_server_that_goes_away_is_named_and_nothing_is_half_answered(tmp_path)
         Unreachable, match=rf"127\.0\.0\.1:{port} did not answer while reading the card, 2 times"
     ):
         index.search(["tea"])
+
+
+def test_a_file_that_another_process_has_open_is_an_error(uri, tmp_path):
+    script = tmp_path / "opens.py"
+    script.write_text(
+        "import sys, memkit\n"
+        f"index = memkit.Milvus.build([memkit.Passage('1', 'tea')], {uri!r})\n"
+        "print('open', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"open\n"
+        with pytest.raises(MemkitError, match="belongs to one process at a time"):
+            Milvus.open(uri)
+        other.stdin.close()
+    assert len(Milvus.open(uri)) == 1
 
 
 def test_what_the_store_refuses_is_an_error_of_memkit(uri):
