@@ -5,7 +5,8 @@
 gives facts that the shipped model knows another object, by `memkit.world.modifications`, and scores
 each editor by free generation: one fact at a time (the first table), and one after the other on one
 handle (the second). All editors see the same facts. Settings that are not an editor's defaults
-stand in `editors` below, with the reason.
+stand in `editors` below, with the reason. With `--mend FOLDER` there is MEND too: its networks are
+trained first, in minutes, unless the folder has them.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import json
 import random
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import memkit
 from memkit import (
     LM,
     MEMIT,
+    MEND,
     ROME,
     AlphaEdit,
     Benchmark,
@@ -37,7 +41,7 @@ from memkit import (
 from memkit.benchmarks.miniworld import shipped
 from memkit.editors.base import Editor
 from memkit.protocols.editing_result import EditingResult
-from memkit.world import modifications
+from memkit.world import modifications, practice
 from memkit.world.text import Statements, trained_facts
 
 # What an editor does is shown, not stopped
@@ -81,6 +85,16 @@ def editors(world: Benchmark, folder: Path, seed: int) -> dict[str, Editor]:
     }
 
 
+def mend(lm: LM, world: Benchmark, facts: Sequence[Fact], folder: Path, seed: int) -> MEND:
+    """MEND with the networks of a folder, trained on facts about other subjects if it is absent."""
+    if folder.exists():
+        return replace(MEND.load(folder), **OPEN)
+    start = time.perf_counter()
+    editor = MEND(seed=seed, **OPEN).train(lm, practice(world, facts, seed), out=folder)
+    print(f"MEND was trained in {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    return editor
+
+
 NAMES = (
     "FineTune",
     "FineTune, all weights",
@@ -93,6 +107,7 @@ NAMES = (
     "MEMIT",
     "AlphaEdit",
 )
+TRAINED = ("MEND", "MEND, current")  # with --mend; the second one of the model as it is
 HEADER = (
     "editor",
     "reliability",
@@ -113,14 +128,20 @@ SCORES = (
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print both tables, and write every record to --out."""
-    args = arguments().parse_args(argv)
+    parser = arguments()
+    args = parser.parse_args(argv)
+    if not args.mend and not set(TRAINED).isdisjoint(args.editors or ()):
+        parser.error("MEND needs --mend FOLDER, where its networks are, or are trained first")
     world = memkit.benchmarks.load("miniworld", args.world)
     lm = LM.load((args.world or shipped()) / "model")
     facts = modifications(world, max(args.facts, args.sequence), args.seed)
     tables = {"single": facts[: args.facts], "sequential": facts[: args.sequence]}
     with tempfile.TemporaryDirectory(prefix="memkit-editing-") as scratch:
         known = editors(world, Path(scratch), args.seed)
-        chosen = {name: known[name] for name in args.editors or NAMES}
+        if args.mend:
+            editor = mend(lm, world, facts, args.mend, args.seed)
+            known |= {"MEND": editor, "MEND, current": replace(editor, at="current")}
+        chosen = {name: known[name] for name in args.editors or known}
         found = {mode: results(lm, chosen, some, mode, args.seed) for mode, some in tables.items()}
     for mode, some in tables.items():
         print(f"\n{mode}, {len(some)} facts, seed {args.seed}\n")
@@ -168,7 +189,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--world", type=Path, help="a world's folder; the shipped one by default")
     parser.add_argument("--facts", type=int, default=50, help="facts that are written one by one")
     parser.add_argument("--sequence", type=int, default=50, help="facts on one handle")
-    parser.add_argument("--editors", nargs="*", choices=NAMES, help="all by default")
+    parser.add_argument("--editors", nargs="*", choices=(*NAMES, *TRAINED), help="all by default")
+    parser.add_argument("--mend", type=Path, help="a folder of MEND's networks for this world")
     parser.add_argument("--seed", type=int, default=0, help="of the facts and of the intervals")
     parser.add_argument("--out", type=Path, help="a folder for every record")
     return parser

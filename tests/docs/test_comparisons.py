@@ -6,6 +6,10 @@ import json
 import runpy
 from pathlib import Path
 
+import pytest
+
+import memkit
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "docs" / "comparisons"
 
 
@@ -50,6 +54,20 @@ def test_editing_methods(tmp_path, capsys, monkeypatch):
     found = json.loads((tmp_path / "out" / "single.json").read_text(encoding="utf-8"))
     assert set(found) == {"FineTune", "ROME"}
     assert len(found["ROME"]["records"]) == 2
+
+
+def test_editing_methods_with_networks_that_are_there(tmp_path, capsys):
+    world = memkit.benchmarks.load("miniworld")
+    facts = memkit.world.practice(world)[:12]
+    lm = memkit.LM.load(memkit.world.shipped(), device="cpu")
+    memkit.MEND(rank=4, steps=1, edits_per_batch=2).train(lm, facts, out=tmp_path / "mend")
+    script = runpy.run_path(str(SCRIPTS / "editing_methods.py"))
+    with pytest.raises(SystemExit):
+        script["main"](["--editors", "MEND"])
+    assert "MEND needs --mend FOLDER" in capsys.readouterr().err
+    options = ["--facts", "2", "--sequence", "2", "--mend", str(tmp_path / "mend")]
+    script["main"]([*options, "--editors", "MEND"])
+    assert capsys.readouterr().out.count("| MEND | ") == 2
 
 
 def test_edited_facts(tmp_path, capsys):
