@@ -307,6 +307,21 @@ def test_another_training_does_not_take_up_what_was_left(lm, tmp_path, monkeypat
     assert steps == [0, 1, 2, 3, 4, 5]
 
 
+def test_a_damaged_checkpoint_is_named(lm, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            mend_training.Course, "_learn", lambda c, s: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            trained(lm, tmp_path / "mend")
+    (kept,) = tmp_path.glob(".mend.*")
+    whole = (kept / "training.safetensors").read_bytes()
+    (kept / "training.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BadInput, match=r"training.safetensors' cannot be read .* train anew"):
+        trained(lm, tmp_path / "mend")
+    assert not (tmp_path / "mend").exists()
+
+
 def test_training_ends_without_progress_and_keeps_the_best(lm, tmp_path):
     trained(lm, tmp_path / "mend", steps=50, evaluate=1, patience=3, lr=1.0, lr_alpha=1.0)
     card = json.loads((tmp_path / "mend" / "mend.json").read_text(encoding="utf-8"))
