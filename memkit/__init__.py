@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from memkit.retrieval.genread import GenRead
     from memkit.retrieval.hybrid import Hybrid
     from memkit.retrieval.milvus import Milvus
+    from memkit.retrieval.opensearch import OpenSearch
     from memkit.retrieval.remote_lucene import RemoteLucene
     from memkit.routing.base import Outcome
     from memkit.routing.baselines import Always, Oracle, Random
@@ -132,6 +133,7 @@ _HOME = {
     "MissingSignal": "memkit.errors",
     "NeighbourRouter": "memkit.routing.neighbour",
     "NotTrained": "memkit.errors",
+    "OpenSearch": "memkit.retrieval.opensearch",
     "Oracle": "memkit.routing.baselines",
     "Outcome": "memkit.routing.base",
     "Passage": "memkit.types",
@@ -206,6 +208,7 @@ __all__ = [
     "MissingSignal",
     "NeighbourRouter",
     "NotTrained",
+    "OpenSearch",
     "Oracle",
     "Outcome",
     "Passage",
