@@ -10,7 +10,17 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Floats", "Found", "Vectors", "exact_search", "largest_norm", "score"]
+__all__ = [
+    "Floats",
+    "Found",
+    "Vectors",
+    "best",
+    "exact_search",
+    "largest_norm",
+    "near",
+    "rounding",
+    "score",
+]
 
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
@@ -50,12 +60,12 @@ def largest_norm(vectors: Vectors) -> float:
     size = _block_rows(vectors)
     blocks = (vectors[start : start + size] for start in range(0, len(vectors), size))
     squares = max(float(np.vecdot(block, block).max()) for block in blocks)
-    return float(np.sqrt(squares)) * (1 + _rounding(vectors.shape[1]))
+    return float(np.sqrt(squares)) * (1 + rounding(vectors.shape[1]))
 
 
 def _search(vectors: Vectors, queries: Vectors, k: int, norm: float) -> list[Found]:
     found: list[Found] = [(np.empty(0, np.int64), np.empty(0, np.float64)) for _ in queries]
-    slack = _rounding(vectors.shape[1]) * norm * np.linalg.norm(queries.astype(np.float64), axis=1)
+    slack = rounding(vectors.shape[1]) * norm * np.linalg.norm(queries.astype(np.float64), axis=1)
     size = _block_rows(vectors)
     for start in range(0, len(vectors), size):
         block = np.asarray(vectors[start : start + size])
@@ -65,14 +75,14 @@ def _search(vectors: Vectors, queries: Vectors, k: int, norm: float) -> list[Fou
             approximate = queries @ block.T
         for number, (rows, scores) in enumerate(found):
             floor = scores[-1] if len(scores) == k else -np.inf
-            near = _near(approximate[number], k, floor, float(slack[number]))
-            rows = np.concatenate([rows, near + start])
-            scores = np.concatenate([scores, score(block, near, queries[number])])
+            close = near(approximate[number], k, floor, float(slack[number]))
+            rows = np.concatenate([rows, close + start])
+            scores = np.concatenate([scores, score(block, close, queries[number])])
             found[number] = best(rows, scores, k)
     return found
 
 
-def _near(approximate: Vectors, k: int, floor: float, slack: float) -> npt.NDArray[np.int64]:
+def near(approximate: Vectors, k: int, floor: float, slack: float) -> npt.NDArray[np.int64]:
     """Rows that may be among the `k` best and reach `floor`, each being off by `slack` or less."""
     if np.isneginf(floor) and len(approximate) > k:
         kth = np.partition(approximate, len(approximate) - k)[len(approximate) - k]
@@ -85,7 +95,7 @@ def _near(approximate: Vectors, k: int, floor: float, slack: float) -> npt.NDArr
     return rows
 
 
-def _rounding(dimensions: int) -> float:
+def rounding(dimensions: int) -> float:
     """Bound on the relative error of a float32 inner product, summed in any order."""
     return 2 * (dimensions + 1) * float(np.finfo(np.float32).eps) / 2
 

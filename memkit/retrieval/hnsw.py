@@ -14,7 +14,7 @@ import numpy as np
 
 from memkit.errors import MissingDependency
 from memkit.progress import track
-from memkit.retrieval.exact import Found, Vectors, best, exact_search, score
+from memkit.retrieval.exact import Found, Vectors, best, exact_search, near, rounding, score
 
 __all__ = ["EF_BUILD", "EF_SEARCH", "HNSW", "NEIGHBOURS", "require_faiss"]
 
@@ -59,15 +59,19 @@ class HNSW:
         if wanted >= len(self._vectors):
             return exact_search(self._vectors, queries, k, self._norm)
         parameters = self._faiss.SearchParametersHNSW(efSearch=wanted)
-        _, proposed = self._graph.search(queries, wanted, params=parameters)
+        scores, proposed = self._graph.search(queries, wanted, params=parameters)
         return [
-            self._rescore(rows, query, k) for rows, query in zip(proposed, queries, strict=True)
+            self._rescore(rows, approximate, query, k)
+            for rows, approximate, query in zip(proposed, scores, queries, strict=True)
         ]
 
-    def _rescore(self, rows: Any, query: Vectors, k: int) -> Found:
-        rows = np.sort(rows[rows >= 0])
+    def _rescore(self, rows: Any, approximate: Vectors, query: Vectors, k: int) -> Found:
+        rows, approximate = rows[rows >= 0], approximate[rows >= 0]
         if len(rows) < k:
             return exact_search(self._vectors, query[None], k, self._norm)[0]
+        length = float(np.linalg.norm(query.astype(np.float64)))
+        slack = rounding(len(query)) * self._norm * length
+        rows = rows[near(approximate, k, -np.inf, slack)]
         return best(rows, score(self._vectors, rows, query), k)
 
 

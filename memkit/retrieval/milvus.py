@@ -13,6 +13,7 @@ and searches are refused.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
@@ -96,7 +97,7 @@ class Milvus:
             store.write(part, arm.vectors(part, table, numbers))
         store.write_terms(table)
         del card["corpus_sha256"]  # changes would make it wrong
-        store.write_card(card | numbers | {"state": "whole"})
+        store.write_card(_whole(card | numbers))
         return cls(store, arm)
 
     @classmethod
@@ -158,7 +159,7 @@ class Milvus:
                 known[term] = (places, 0)
             store.write_terms({term: (known[term][0], df) for term, (_, df) in table.items()})
             card |= {n: numbers[n] for n in ("documents", "length")} | {"places": places}
-        store.write_card(card | {"state": "whole"})
+        store.write_card(_whole(card))
         return store.count()
 
     def __repr__(self) -> str:
@@ -235,7 +236,7 @@ class Milvus:
         self._store.write(added, vectors)
         self._store.delete([p.id for p in removed if p.id not in kept])
         self._store.write_terms(table)
-        self._store.write_card(after)
+        self._store.write_card(_whole(after))
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -266,6 +267,11 @@ def _card(store: Collections) -> Card | None:
         return None
     store.load()
     return store.read_card()
+
+
+def _whole(card: Card) -> Card:
+    """The card of an index that is whole, with a version that no other state of it has."""
+    return card | {"state": "whole", "version": secrets.token_hex(8)}
 
 
 def _new_card(kind: Kind, arm: Terms | Vectors, digest: str) -> Card:

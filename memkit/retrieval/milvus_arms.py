@@ -23,6 +23,7 @@ __all__ = ["Card", "Terms", "Vectors", "check_whole"]
 
 Card = dict[str, Any]
 SLACK = 1  # proposals beyond k at the first try: what shows that no tie goes through the cut
+SEEN = 1 << 20  # terms whose counts are kept between searches
 MOVED = 16  # where the store's scores are not the true ones
 
 
@@ -49,6 +50,8 @@ class Terms:
 
     def __init__(self, k1: float, b: float) -> None:
         self.k1, self.b = k1, b
+        self._version = ""  # of the index, of which the rows below are
+        self._seen: dict[str, tuple[int, int] | None] = {}
 
     def index(self, count: int) -> dict[str, Any]:
         """The index to make for so many passages."""
@@ -97,11 +100,24 @@ class Terms:
                     table[term] = (place, df + sign)
         return table, card | _numbers(corpus) | {"places": places}
 
+    def _read(self, store: Collections, terms: set[str]) -> tuple[dict[str, tuple[int, int]], Card]:
+        """Places and counts of the terms, and the card; terms seen before only by the version."""
+        unseen = terms - self._seen.keys()
+        found, card = store.read_terms(sorted(unseen))
+        card = check_whole(card, store)
+        if card["version"] != self._version or len(self._seen) > SEEN:
+            self._seen, unseen = {}, terms
+            found, card = store.read_terms(sorted(terms))
+            card = check_whole(card, store)
+            self._version = card["version"]
+        self._seen |= {term: found.get(term) for term in unseen}
+        known = {term: self._seen[term] for term in terms}
+        return {term: row for term, row in known.items() if row is not None}, card
+
     def search(self, store: Collections, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """The `k` best of the passages that hold a term of each query."""
         counts = [counted(query) for query in queries]
-        table, card = store.read_terms(sorted({term for found in counts for term in found}))
-        card = check_whole(card, store)
+        table, card = self._read(store, {term for found in counts for term in found})
         corpus = Corpus(card["documents"], card["length"])
         places = {term: place for term, (place, _) in table.items()}
         df = {term: n for term, (_, n) in table.items()}

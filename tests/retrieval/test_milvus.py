@@ -173,6 +173,20 @@ def test_more_hits_than_milvus_gives_is_an_error_and_not_a_part(uri, monkeypatch
         index.search(["tea"], k=25)
 
 
+def test_a_change_by_somebody_else_shows_at_once(uri):
+    """The counts of terms are kept between searches, for the version that they are of."""
+    passages = corpus(random.Random(6), 40)
+    one = Milvus.build(passages[:30], uri)
+    other = Milvus.open(uri)
+    before = other.search(QUERIES, 50)
+    one.add(passages[30:])
+    fresh = Milvus.build(passages, uri, "fresh")
+    assert ids(other.search(QUERIES, 50)) == ids(fresh.search(QUERIES, 50)) != ids(before)
+    assert scores(other.search(QUERIES, 50)) == pytest.approx(
+        scores(fresh.search(QUERIES, 50)), rel=1e-5
+    )
+
+
 def test_titles_and_stop_words_and_passages_without_terms(uri):
     passages = [Passage("1", "It was brewed.", "Assam"), Passage("2", "The")]
     index = Milvus.build(passages, uri)
