@@ -81,14 +81,14 @@ def editors(lm: LM, experiment: Experiment) -> dict[str, Editor]:
     At most 100 steps, which end once the edit is learnt; fine-tuning at a rate of 1e-2, GRACE's
     value at 1, Defer and Memory at 0.1. GRACE's value stands in for the whole prompt ("prompt").
     Other than there: ROME takes 20 steps for a value, and reads the bare prompt alone; MEND edits
-    eight facts at once in training.
+    eight facts at once in training, for 300 steps.
     """
     tuned = {"lr": experiment.rate, **OPEN}
     found: dict[str, Editor] = {
         "FT": FineTune(**tuned),
         "FT + EWC": FineTuneEWC(**tuned),
         "FT + Retrain": FineTuneRetrain(**tuned),
-        "MEND": MEND(rank=128, **OPEN),
+        "MEND": MEND(rank=128, steps=300, **OPEN),
         "Defer": Defer(**OPEN),
         "ROME": ROME(contexts=("{}",), steps=20, statistics=Statistics(ridge=1e-6), **OPEN),
         "Memory": Memory(**OPEN),
@@ -108,7 +108,7 @@ class Lesson:
     def learnt(self, lm: LM, editor: MEND) -> MEND:
         """The editor with its networks, which are trained if they are not there yet."""
         if self.folder.exists():
-            return replace(editor, networks=str(self.folder))
+            return MEND.load(self.folder)
         return editor.train(lm, self.facts, locality=self.locality, out=self.folder)
 
 
@@ -168,6 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"\n{stream.name}: {stream.metric}, {len(stream.upstream)} test cases, {lm!r}\n")
         for cells in table(found, experiment.columns):
             print(f"| {' | '.join(cells)} |")
+        draw(found, args.out / f"{name}.png")
 
 
 def load(args: argparse.Namespace, name: str) -> Stream:
@@ -197,6 +198,29 @@ def table(found: Mapping[str, LifelongResult], columns: Sequence[str]) -> list[S
             ]
         )
     return rows
+
+
+def draw(found: Mapping[str, LifelongResult], path: Path) -> None:
+    """TRR and ERR of every method along the edits."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for axes, column in zip(figure.subplots(1, 2), ("TRR", "ERR"), strict=True):
+        for name, result in found.items():
+            rows = [row for row in result.checkpoints[1:] if column in row.cells]
+            edits = [row.edits for row in rows]
+            width = 2.5 if name == "GRACE" else 1.2
+            axes.plot(edits, [row.cells[column].mean for row in rows], label=name, linewidth=width)
+            if result.metric == "perplexity":
+                axes.set_yscale("log")
+                axes.set_ylim(1, 1e4)
+            else:
+                axes.set_ylim(-0.02, 1.02)
+        axes.set_xlabel("edits")
+        axes.set_title(f"{column}: {'test data' if column == 'TRR' else 'edits so far'}")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    figure.savefig(path, dpi=160)
 
 
 def shown(checkpoint: Checkpoint, columns: Sequence[str]) -> list[str]:
