@@ -5,7 +5,8 @@ needs no common disk, and a build that is killed goes on where it stopped. A wor
 encoder by its name and settings, once, and says its hash: one with other weights is refused.
 
 Where Ray does not run yet it is started on this machine, without its dashboard, and stopped at the
-end; `RAY_ADDRESS` (or `ray.init` beforehand) names a cluster.
+end; `RAY_ADDRESS` (or `ray.init` beforehand) names a cluster. Ray must start before Lucene does in
+the same process: it takes SIGSEGV, which Java uses for its own ends, and the process dies.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from memkit.errors import BadInput, IndexMismatch, MissingDependency
+from memkit.errors import BadInput, IndexMismatch, MemkitError, MissingDependency
 from memkit.retrieval.encoders import Encoder, load_encoder
 from memkit.retrieval.exact import Vectors
 from memkit.retrieval.shards import encode_texts
@@ -34,7 +36,7 @@ def encode_on_ray(
     `workers` are processes of one CPU each; None: as many as there are CPUs.
 
     Raises `MissingDependency` without Ray, `BadInput` for no workers, `IndexMismatch` if a worker
-    has another encoder under that name.
+    has another encoder under that name, `MemkitError` where Java runs in this process already.
     """
     if workers is not None and workers < 1:
         raise BadInput(f"workers is {workers!r}; allowed: at least 1. Leave it out for all CPUs.")
@@ -97,6 +99,12 @@ def _running() -> Iterator[Any]:
         ) from error
     started = not ray.is_initialized()
     if started:
+        if getattr(sys.modules.get("jnius_config"), "vm_running", False):
+            raise MemkitError(
+                "Lucene runs in this process, and Ray would take over the signals by which Java "
+                "works, which ends the process; allowed: Ray first, or in a process of its own. "
+                "Encode before the first use of Lucene, or with `memkit index build --on ray`."
+            )
         options: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
         if address := os.environ.get("RAY_ADDRESS"):
             options = {"address": address}

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from memkit import BadInput, MissingDependency, Passage
+from memkit import BadInput, MemkitError, MissingDependency
 from memkit.retrieval.dense import Dense
 from memkit.testing.retriever import CORPUS
 
-ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own use of what it deprecates
+pytest.importorskip("ray")
 
 
 class Letters:
-    """Counts of letters; travels to the workers as an object."""
+    """Counts of letters."""
 
     name, sha256, similarity, max_tokens = "letters", "1" * 64, "cosine", None
 
@@ -24,60 +27,84 @@ class Letters:
     encode_passages = encode_queries
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """One machine for all tests, on 127.0.0.1, without its dashboard."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        ray.init(
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=80 * 2**20,
-            _node_ip_address="127.0.0.1",
-        )
-        yield
-        ray.shutdown()
+SCRIPT = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import ray
+
+from memkit.retrieval import on_ray
+from memkit.retrieval.dense import Dense
+from memkit.testing.retriever import CORPUS
+from memkit.types import Passage
 
 
-def test_vectors_are_those_of_this_process_and_only_what_is_missing_is_encoded(
-    cluster, tmp_path, monkeypatch
-):
-    passages = [*CORPUS, Passage("again", CORPUS[0].text)]
-    local = Dense.build(passages, tmp_path / "local", encoder=Letters())
-    (tmp_path / "there").mkdir()
+class Letters:
+    name, sha256, similarity, max_tokens = "letters", "1" * 64, "cosine", None
 
-    class Broken(Letters):
-        def encode_passages(self, texts):
-            if any("chess" in text.lower() for text in texts):
-                raise KeyboardInterrupt
-            return self.encode_queries(texts)
+    def encode_queries(self, texts):
+        return np.array([[t.count(c) for c in "abcdefghijklmnop"] for t in texts], np.float32)
 
-    target = tmp_path / "there" / "remote"
-    with pytest.raises(KeyboardInterrupt):
-        Dense.build(passages, target, encoder=Broken(), shard_size=2)
-    (shards,) = (tmp_path / "there").iterdir()
-    there = {file: file.stat().st_mtime_ns for file in shards.iterdir()}
-    assert len(there) == 1
-    seen = []
-    from memkit.retrieval import on_ray
+    encode_passages = encode_queries
 
-    real = on_ray.encode_on_ray
-    monkeypatch.setattr(
-        on_ray,
-        "encode_on_ray",
-        lambda encoder, parts, **options: (
-            seen.extend(parts),
-            real(encoder, parts, **options),
-        )[1],
+
+class Broken(Letters):
+    def encode_passages(self, texts):
+        if any("chess" in text.lower() for text in texts):
+            raise KeyboardInterrupt
+        return self.encode_queries(texts)
+
+
+folder, queries = Path(sys.argv[1]), ["a lighthouse", "green tea", "comet"]
+passages = [*CORPUS, Passage("again", CORPUS[0].text)]
+local = Dense.build(passages, folder / "local", encoder=Letters())
+target = folder / "there" / "remote"
+target.parent.mkdir()
+try:
+    Dense.build(passages, target, encoder=Broken(), shard_size=2)
+except KeyboardInterrupt:
+    (shards,) = target.parent.iterdir()
+    assert len(list(shards.iterdir())) == 1
+parts, real = [], on_ray.encode_on_ray
+on_ray.encode_on_ray = lambda e, p, **options: (parts.extend(p), real(e, p, **options))[1]
+# one machine, on 127.0.0.1, without a dashboard; what somebody else has started goes on
+ray.init(
+    num_cpus=2,
+    include_dashboard=False,
+    log_to_driver=False,
+    object_store_memory=80 * 2**20,
+    _node_ip_address="127.0.0.1",
+)
+remote = Dense.build(passages, target, encoder=Letters(), shard_size=2, on="ray", workers=2)
+assert ray.is_initialized()
+ray.shutdown()
+assert len(parts) == 5, parts
+assert remote.search(queries, 20) == local.search(queries, 20)
+assert [path.name for path in target.parent.iterdir()] == ["remote"]
+print("the same")
+"""
+
+
+def test_vectors_are_those_of_this_process_and_only_what_is_missing_is_encoded(tmp_path):
+    """In a process of its own: Ray would take signals from a Java that runs in this one."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
-    remote = Dense.build(passages, target, encoder=Letters(), shard_size=2, on="ray", workers=2)
-    assert len(seen) == 5
-    queries = ["a lighthouse", "green tea", "comet"]
-    assert remote.search(queries, 20) == local.search(queries, 20)
-    assert [path.name for path in (tmp_path / "there").iterdir()] == ["remote"]
-    assert ray.is_initialized()  # what somebody else has started goes on
+    assert done.stdout.endswith("the same\n"), done.stderr[-3000:]
+
+
+def test_refuses_to_start_beside_a_java_that_runs(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jnius_config", types.SimpleNamespace(vm_running=True))
+    with pytest.raises(MemkitError, match="Lucene runs in this process"):
+        Dense.build(CORPUS, tmp_path / "index", encoder=Letters(), on="ray")
 
 
 def test_refuses_what_makes_no_sense(tmp_path):
