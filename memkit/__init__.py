@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from memkit.editors import EDITORS
     from memkit.editors.alphaedit import AlphaEdit
     from memkit.editors.artefact import load_edit
-    from memkit.editors.base import Edit
     from memkit.editors.defer import Defer
+    from memkit.editors.edit import Edit
     from memkit.editors.finetune import FineTune
     from memkit.editors.finetune_constrained import FineTuneConstrained
     from memkit.editors.finetune_ewc import FineTuneEWC
@@ -102,7 +102,7 @@ _HOME = {
     "Definitions": "memkit.retrieval.definitions",
     "Dense": "memkit.retrieval.dense",
     "EDITORS": "memkit.editors",
-    "Edit": "memkit.editors.base",
+    "Edit": "memkit.editors.edit",
     "EditRejected": "memkit.errors",
     "EditReport": "memkit.types",
     "EditScope": "memkit.routing.edits",

@@ -24,7 +24,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from memkit.editors.base import Change, Dense, Edit, Editor, LowRank, Step
+from memkit.editors.base import Edit, Editor
+from memkit.editors.steps import Change, Dense, LowRank, Step, joined
 from memkit.errors import BadInput, FingerprintMismatch
 from memkit.files import building, sha256
 from memkit.lm.fingerprint import config_hash, tensor_hash, weights_hash
@@ -163,8 +164,6 @@ def load_edit(folder: str | os.PathLike[str]) -> SavedEdit:
 
 
 def _sum(reports: Sequence[EditReport]) -> EditReport:
-    from memkit.editors.base import joined
-
     return joined(reports[-1].editor, reports)
 
 
@@ -186,7 +185,7 @@ def _merged(edit: Edit) -> Sequence[Step]:
                 kept = [] if isinstance(change, Dense) else newest.get(name, [])
                 newest[name] = [*kept, change]
     for name in edit.touched if large else ():
-        newest[name] = [Dense(edit.touched[name].view(edit.value(name, ())))]
+        newest[name] = [Dense(edit.touched[name].view(edit.value(name)))]
     facts = tuple(fact for step in steps for fact in step.facts)
     report = _sum([step.report for step in steps])
     state = steps[-1].state if whole else {}

@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import torch
 
-from memkit.editors.base import Draft, Editor, Made, untouched_state
+from memkit.editors.base import Draft, Editor, Made
 from memkit.editors.choice import choose
+from memkit.editors.edit import untouched_state
 from memkit.editors.prompt_end import check_choice
 from memkit.editors.tokens import check_facts
 from memkit.editors.training import Example, check_number, fact_example, losses

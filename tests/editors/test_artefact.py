@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from memkit import MEMIT, ROME, FineTune, Guards, Statistics, editors, load_edit
-from memkit.editors import artefact, base
+from memkit.editors import artefact, weights
 from memkit.editors.artefact import CARD, TENSORS
-from memkit.editors.base import Dense, Draft, Editor, LowRank, Made
+from memkit.editors.base import Draft, Editor, Made
+from memkit.editors.steps import Dense, LowRank
 from memkit.errors import BadInput, FingerprintMismatch
 from memkit.files import sha256
 from memkit.testing.editor import state_hash
@@ -360,7 +361,7 @@ class Wide(Editor):
 
 def test_factors_larger_than_the_weights_are_written_as_these(lm, tmp_path, monkeypatch):
     monkeypatch.setattr(editors, "EDITORS", {**editors.EDITORS, "wide": Wide})
-    monkeypatch.setattr(base, "MANY", 10_000)
+    monkeypatch.setattr(weights, "MANY", 10_000)
     before = state_hash(lm)
     with Wide().apply(lm, FACTS[:1]) as edit:
         for fact in FACTS[1:3]:

@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from memkit import Guards
-from memkit.editors import base
-from memkit.editors.base import Edit, Editor, LowRank, Made
+from memkit.editors import edit as handle
+from memkit.editors import steps, weights
+from memkit.editors.base import Edit, Editor, Made
 from memkit.editors.finetune import FineTune
 from memkit.editors.interrupts import uninterrupted
 from memkit.editors.rome import ROME
 from memkit.editors.statistics import Statistics
+from memkit.editors.steps import LowRank
 from memkit.errors import BadInput, EditRejected
 from memkit.testing.editor import state_hash
 from memkit.testing.models import tiny_lm
@@ -134,7 +136,7 @@ def test_steps_of_different_tensors_come_and_go_apart():
 def test_old_dense_weights_are_dropped_beyond_the_bound(lm, monkeypatch):
     hashes = [state_hash(lm)]
     edit = Edit(Toy(does="dddl" * 2), lm)
-    monkeypatch.setattr(base, "KEPT_BYTES", 2 * weight_of(lm).nbytes)
+    monkeypatch.setattr(steps, "KEPT_BYTES", 2 * weight_of(lm).nbytes)
     for fact in (*FACTS, FACTS[0]):
         edit.add([fact])
         hashes.append(state_hash(lm))
@@ -152,7 +154,7 @@ def test_old_dense_weights_are_dropped_beyond_the_bound(lm, monkeypatch):
 
 def test_the_newest_weights_are_kept_whatever_the_bound(lm, monkeypatch):
     before = state_hash(lm)
-    monkeypatch.setattr(base, "KEPT_BYTES", 0)
+    monkeypatch.setattr(steps, "KEPT_BYTES", 0)
     edit = Toy(does="ddd", layers=(0,)).apply(lm, FACTS[:1])
     edit.editor = replace(edit.editor, layers=(1,))
     one = state_hash(edit.add(FACTS[1:2]).lm)
@@ -267,7 +269,7 @@ def test_the_signal_waits_until_the_block_is_done():
 def test_ctrl_c_while_bytes_are_put_back_leaves_none_behind(lm, monkeypatch, does):
     before = state_hash(lm)
     edit = Toy(does=does, layers=(0, 1, 2)).apply(lm, FACTS[:1])
-    with stopped_in(monkeypatch, base.Touched, "restore") as calls:
+    with stopped_in(monkeypatch, weights.Touched, "restore") as calls:
         with pytest.raises(KeyboardInterrupt):
             edit.rollback()
         assert len(calls) == 3
@@ -281,7 +283,10 @@ def test_ctrl_c_while_a_step_is_undone(lm, monkeypatch):
     edit = Toy(layers=(0, 1, 2)).apply(lm, FACTS[:1])
     one = state_hash(lm)
     edit.add(FACTS[1:])
-    with stopped_in(monkeypatch, Edit, "rewrite") as calls, pytest.raises(KeyboardInterrupt):
+    with (
+        stopped_in(monkeypatch, weights.Weights, "rewrite") as calls,
+        pytest.raises(KeyboardInterrupt),
+    ):
         edit.undo()
     assert len(calls) == 3
     assert state_hash(lm) == one
@@ -291,7 +296,7 @@ def test_ctrl_c_while_a_step_is_undone(lm, monkeypatch):
 
 def test_ctrl_c_while_a_failed_edit_is_taken_back(lm, monkeypatch):
     before = state_hash(lm)
-    with stopped_in(monkeypatch, base.Touched, "restore") as calls:
+    with stopped_in(monkeypatch, weights.Touched, "restore") as calls:
         with pytest.raises(KeyboardInterrupt):
             Toy(does="n", layers=(0, 1, 2)).apply(lm, FACTS[:1])
         assert len(calls) == 3
@@ -301,7 +306,8 @@ def test_ctrl_c_while_a_failed_edit_is_taken_back(lm, monkeypatch):
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize(
-    ("owner", "name"), [(Edit, "rewrite"), (Edit, "_checked"), (Edit, "_forget"), (base, "replace")]
+    ("owner", "name"),
+    [(Edit, "rewrite"), (Edit, "_checked"), (handle, "forget_weights"), (handle, "replace")],
 )
 def test_ctrl_c_anywhere_in_a_step_takes_it_back(lm, monkeypatch, first, owner, name):
     edit = Edit(Toy(), lm)
@@ -318,7 +324,7 @@ def test_ctrl_c_anywhere_in_a_step_takes_it_back(lm, monkeypatch, first, owner, 
     assert state_hash(lm) != before
 
 
-@pytest.mark.parametrize(("at", "calls"), [(base.Touched, "restore"), (Edit, "_check_newest")])
+@pytest.mark.parametrize(("at", "calls"), [(weights.Touched, "restore"), (Edit, "_check_newest")])
 def test_ctrl_c_while_pausing_brings_the_edit_back(lm, monkeypatch, at, calls):
     before = state_hash(lm)
     edit = Toy(layers=(0, 1, 2)).apply(lm, FACTS[:1])

@@ -7,7 +7,7 @@ import torch
 
 import memkit
 from memkit import BadInput, Defer, Fact, Guards, Memory
-from memkit.editors import base
+from memkit.editors import steps
 from memkit.editors.prompt_end import queries
 from memkit.lm.batching import padded, positions
 from memkit.testing.models import tiny_lm
@@ -198,7 +198,7 @@ def test_whole_steps_are_saved_as_one_and_not_removed_from_among_others(lm, kind
 def test_old_states_are_dropped_beyond_the_bound(lm, kind, monkeypatch):
     edit = kind().apply(lm, FACTS[:1])
     size = sum(tensor.nbytes for tensor in edit.steps[0].state.values())
-    monkeypatch.setattr(base, "KEPT_BYTES", 2 * size)
+    monkeypatch.setattr(steps, "KEPT_BYTES", 2 * size)
     for fact in FACTS[1:]:
         edit.add([fact])
     assert [bool(step.state) for step in edit.steps] == [False, True, True]

@@ -1,0 +1,406 @@
+"""The handle that an edit is: the one place that knows the steps taken, and the way back.
+
+It holds the saved bytes of what was touched (`memkit.editors.weights`) and the steps taken since
+(`memkit.editors.steps`). Closing it gives the first bytes back; so does whatever goes wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from memkit.editors.cost import Cost, measured
+from memkit.editors.draft import Draft
+from memkit.editors.guards import base_perplexity, check_learnt, check_perplexity, check_size
+from memkit.editors.interrupts import uninterrupted
+from memkit.editors.steps import (
+    Change,
+    Dense,
+    Made,
+    Step,
+    forget_states,
+    forget_weights,
+    is_lost,
+    joined,
+    moved,
+    stored_bytes,
+)
+from memkit.editors.tokens import check_facts, target_text
+from memkit.editors.weights import Touched, Weights
+from memkit.errors import BadInput, EditRejected, UnsupportedModel
+from memkit.lm.fingerprint import tensor_hash
+from memkit.types import EditReport, Fact, FactReport
+
+if TYPE_CHECKING:
+    import os
+
+    from memkit.editors.base import Adaptor, Editor
+    from memkit.lm.model import LM
+
+__all__ = ["Edit", "untouched_state"]
+
+T = TypeVar("T")
+
+
+class Edit:
+    """A live edit: the handle by which it grows, is set aside, saved and taken back.
+
+    Leaving the `with` block, or `rollback`, restores the saved bytes of every touched tensor.
+    Handles nest: the newest is closed first. `steps` are what was done; each `apply` or `add` is
+    one step, however many facts it wrote.
+    """
+
+    def __init__(self, editor: Editor, lm: LM) -> None:
+        if lm.kind not in editor.kinds:
+            raise UnsupportedModel(
+                f"{type(editor).__name__} does not serve {type(lm.model).__name__}, a {lm.kind} "
+                f"model; allowed: {', '.join(editor.kinds)}. Choose another editor or model."
+            )
+        if lm.paused:
+            raise BadInput(
+                f"{lm.paused[-1]!r} is paused; allowed: new edits while none is. Leave its "
+                "`with edit.paused()` block first."
+            )
+        self.editor = editor
+        self.lm = lm
+        self.steps: list[Step] = []
+        self.weights = Weights()
+        self.memo: dict[Any, Any] = {}
+        self.closed = False
+        self.revision = 0  # counts up with every change of the steps
+        self.adaptor: Adaptor | None = None
+        self._hooks = contextlib.ExitStack()
+        self._print: str | None = None
+
+    def __repr__(self) -> str:
+        facts = [fact for step in self.steps for fact in step.facts]
+        named = ", ".join(f"{fact.text!r} -> {fact.target!r}" for fact in facts[:3])
+        more = f" and {len(facts) - 3} more" if len(facts) > 3 else ""
+        return f"<Edit of {len(facts)} facts by {self.editor!r}: {named}{more}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.rollback()
+
+    @property
+    def report(self) -> EditReport:
+        """The steps' reports as one."""
+        return joined(repr(self.editor), [step.report for step in self.steps])
+
+    def add(self, facts: Sequence[Fact]) -> Self:
+        """Write more facts on top of those written, as one step.
+
+        Raises what `Editor.apply` raises; the model is then as it was before this step.
+        """
+        self._check_newest("added to")
+        facts = check_facts(self.lm, facts)
+        past, live = list(self.steps), self in self.lm.edits
+        try:
+            with untouched_state(self.lm, self.editor.seed), measured(self.lm.device) as cost:
+                if not past:
+                    self.editor, chosen = self.editor.fitted(self.lm, facts)
+                    self.memo.setdefault("chosen", chosen)
+                self.once("perplexity", lambda: base_perplexity(self.lm, self.editor.guards))
+                before = _scores(self.lm, facts)
+                self._install()
+                draft = Draft(self, facts)
+                with torch.inference_mode(False), torch.enable_grad():
+                    made = self.editor.write(draft)
+                if self.adaptor is not None:
+                    self.adaptor.rebuild([*past, _unscored(draft, made)])
+                step = self._checked(draft, made, before)
+            if step.report.warnings and self.editor.on_guard == "reject":
+                raise EditRejected(
+                    f"{type(self.editor).__name__} on {facts[0].text!r}: "
+                    f"{'; '.join(step.report.warnings)}. The edit was taken back. Change the "
+                    "editor's parameters or its guards, or pass on_guard='warn' to keep such edits."
+                )
+            with uninterrupted():
+                self.steps.append(replace(step, report=_with_cost(step.report, cost)))
+                self.revision += 1
+                if self.adaptor is not None and self.adaptor.whole:
+                    self.steps = forget_states(self.steps)
+                self.steps = forget_weights(self.steps)
+                if self not in self.lm.edits:
+                    self.lm.edits.append(self)
+        except BaseException:
+            with uninterrupted():
+                self.steps = past
+                self._restore()
+                if not live and self in self.lm.edits:
+                    self.lm.edits.remove(self)
+            raise
+        return self
+
+    def undo(self, n: int = 1) -> Self:
+        """Take the newest `n` steps back: the bytes are those from before them.
+
+        Raises `BadInput` if there are not as many, or if what they need was dropped to save memory
+        (dense weights beyond 2 GiB; low-rank steps never are).
+        """
+        self._check_newest("undone")
+        if not 1 <= n <= len(self.steps):
+            raise BadInput(
+                f"undo got {n!r}; allowed: 1 to {len(self.steps)}, the steps of this edit. Take "
+                "fewer, or rollback()."
+            )
+        left = self.steps[: len(self.steps) - n]
+        whole = self.adaptor is not None and self.adaptor.whole
+        if is_lost(left) or (whole and left and not left[-1].state):
+            raise BadInput(
+                f"undo got {n!r}, and the weights after step {len(left)} were dropped to save "
+                "memory; allowed: fewer steps back, or rollback(). Write the facts again."
+            )
+        with uninterrupted():
+            self.steps = left
+            self._restore()
+        return self
+
+    def remove(self, step: int) -> Self:
+        """Take one step out, whichever, counted from 0; those after it stay as they were written.
+
+        Raises `BadInput` if there is no such step, or if it or a later one keeps dense weights,
+        which hold all that was written before them.
+        """
+        self._check_newest("undone")
+        if not 0 <= step < len(self.steps):
+            raise BadInput(
+                f"remove got {step!r}; allowed: 0 to {len(self.steps) - 1}, the steps of this edit."
+            )
+        rows = [row for later in self.steps[step:] for row in later.changes.values()]
+        dense = any(isinstance(change, Dense) for row in rows for change in row)
+        if dense or (self.adaptor is not None and self.adaptor.whole):
+            raise BadInput(
+                f"remove got {step!r}, and {type(self.editor).__name__} keeps whole weights, which "
+                "hold all steps together; allowed: undo(n) from the newest on. Or write the other "
+                "facts anew."
+            )
+        with uninterrupted():
+            self.steps = [*self.steps[:step], *self.steps[step + 1 :]]
+            self._restore()
+        return self
+
+    def digest(self) -> str:
+        """SHA-256 of the editor and of what its steps keep: of an adaptor, which is no weight."""
+        digest = hashlib.sha256(repr(self.editor).encode())
+        for step in self.steps:
+            digest.update(repr(step.facts).encode())
+            for name, tensor in sorted(step.state.items()):
+                digest.update(f"{name} {tensor_hash(tensor)}".encode())
+        return digest.hexdigest()
+
+    def rollback(self) -> None:
+        """Close the edit: the bytes of every touched tensor are those from before it.
+
+        Does nothing on a closed edit. Raises `BadInput` if a newer edit is live, and names both.
+        """
+        if self.closed:
+            return
+        if self.steps or self in self.lm.edits:
+            self._check_newest("rolled back")
+        with uninterrupted():
+            self.steps = []
+            self._restore()
+            if self in self.lm.edits:
+                self.lm.edits.remove(self)
+            self.memo.clear()
+            self.closed = True
+            self.lm.remember_fingerprint(self._print)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[Self]:
+        """The model without this edit within the block, and with it again afterwards.
+
+        Raises `BadInput` if a newer edit is live: pause that one first.
+        """
+        self._check_newest("paused")
+        try:
+            with self.set_aside():
+                with uninterrupted():
+                    self.lm.edits.remove(self)
+                    self.lm.paused.append(self)
+                yield self
+        finally:
+            with uninterrupted():
+                if self in self.lm.paused:
+                    self.lm.paused.remove(self)
+                    self.lm.edits.append(self)
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """What `make` gives of the model without this edit, made once and kept with the handle."""
+        if key not in self.memo:
+            with self.set_aside():
+                self.memo[key] = make()
+        found: T = self.memo[key]
+        return found
+
+    @contextlib.contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """The weights from before the first step, and no adaptor, within the block."""
+        with self.weights.set_aside():
+            try:
+                self._enable(False)
+                yield
+            finally:
+                self._enable(True)
+
+    def save(self, folder: str | os.PathLike[str], *, replace: bool = False) -> None:
+        """Write the edit as a folder of safetensors and JSON, for `memkit.load_edit`.
+
+        Low-rank steps keep their factors; of dense ones the newest weights are written, as one
+        step. Raises `BadInput` if the folder exists and `replace` is false, or the edit is closed.
+        """
+        from memkit.editors.artefact import save
+
+        if self.closed or not self.steps:
+            raise BadInput(f"{self!r} holds nothing; allowed: a live edit. Save it before closing.")
+        save(self, folder, replace=replace)
+
+    def adopt(self, steps: Sequence[Step], turned: Mapping[str, bool]) -> None:
+        """Make saved steps live, on a model that has been found to be their base."""
+        self._check_newest("adopted")
+        try:
+            for name, way in turned.items():
+                self.touch(name, self.lm.model.get_parameter(name), turned=way)
+            self.steps = [moved(step, self.lm.device) for step in steps]
+            self._install()
+            self._restore()
+        except BaseException:
+            with uninterrupted():
+                self.steps = []
+                self._restore()
+            raise
+        self.lm.edits.append(self)
+
+    def _install(self) -> None:
+        """Put the editor's adaptor over the model, if it has one and is not there yet."""
+        if self.adaptor is None:
+            self.adaptor = self.editor.adaptor(self.lm)
+            if self.adaptor is not None:
+                self._hooks.enter_context(self.adaptor.installed())
+
+    def _enable(self, enabled: bool) -> None:
+        if self.adaptor is not None:
+            self.adaptor.enabled = enabled
+
+    @property
+    def touched(self) -> Mapping[str, Touched]:
+        """The tensors that the steps changed, by name."""
+        return self.weights.touched
+
+    def touch(self, name: str, parameter: nn.Parameter, *, turned: bool = False) -> None:
+        """Save a tensor's bytes before its first change."""
+        if not self.touched:
+            self._print = self.lm.known_fingerprint()
+        self.weights.touch(name, parameter, turned=turned)
+
+    def value(self, name: str, more: Sequence[Change] = ()) -> Tensor:
+        """A touched tensor [d_out, d_in] after all steps and `more`, not rounded."""
+        return self.weights.value(name, self.steps, more)
+
+    def rewrite(self, name: str, more: Sequence[Change] = ()) -> None:
+        """Write a touched tensor as saved bytes plus all changes, rounded once."""
+        self.weights.rewrite(name, self.steps, more)
+
+    def _checked(self, draft: Draft, made: Made, before: Sequence[tuple[float, bool]]) -> Step:
+        """The step with its report; what a guard finds stands among the warnings."""
+        after = _scores(self.lm, draft.facts)
+        details = made.details or [{}] * len(draft.facts)
+        rows = tuple(
+            FactReport(fact, old, new, known, learnt, dict(more))
+            for fact, (old, known), (new, learnt), more in zip(
+                draft.facts, before, after, details, strict=True
+            )
+        )
+        changes = {name: tuple(change) for name, change in draft.changes.items()}
+        guards = self.editor.guards
+        warnings = [*made.warnings, *check_learnt(rows)]
+        for name in changes:
+            old = self.value(name)
+            if old.dim() < 2:  # biases may be zero, and what would be out of proportion then?
+                continue
+            touched = self.touched[name]
+            new = touched.view(touched.parameter.detach()).to(old.dtype)
+            warnings += check_size(name, guards, float((new - old).norm()), float(old.norm()))
+        warnings += check_perplexity(self.lm, guards, self.memo["perplexity"])
+        stored = sum(stored_bytes(change) for row in changes.values() for change in row)
+        sites = [] if self.adaptor is None else [site.name for site in self.adaptor.sites]
+        if sites:
+            stored += sum(tensor.nbytes for tensor in made.state.values())
+        report = EditReport(
+            editor=repr(self.editor),
+            facts=rows,
+            chosen={**self.memo.get("chosen", {}), **made.chosen},
+            parameters=(*changes, *sites),
+            warnings=tuple(warnings),
+            stored_bytes=stored,
+        )
+        return Step(draft.facts, changes, made.state, report)
+
+    def _restore(self) -> None:
+        """Make adaptor and weights what the steps say."""
+        self.revision += 1
+        if self.adaptor is not None and self.steps:
+            self.adaptor.rebuild(self.steps)
+        elif self.adaptor is not None:
+            self._hooks.close()
+            self.adaptor = None
+        self.weights.restore(self.steps)
+
+    def _check_newest(self, verb: str) -> None:
+        """Raise `BadInput` unless this is the newest live edit, or not yet among them."""
+        if self.closed:
+            raise BadInput(f"{self!r} is closed; allowed: a live edit. Apply the editor again.")
+        if self in self.lm.paused or (self.lm.paused and verb != "paused"):
+            raise BadInput(
+                f"{self!r} cannot be {verb} while {self.lm.paused[-1]!r} is paused; allowed: only "
+                "pausing older edits. Leave its `with edit.paused()` block first."
+            )
+        if self in self.lm.edits and self.lm.edits[-1] is not self:
+            raise BadInput(
+                f"{self!r} cannot be {verb} while the newer {self.lm.edits[-1]!r} is live; "
+                "allowed: the newest first. Close that one before."
+            )
+
+
+def _unscored(draft: Draft, made: Made) -> Step:
+    """The step as an adaptor sees it, before its report is there."""
+    return Step(draft.facts, {}, made.state, EditReport(""))
+
+
+def _with_cost(report: EditReport, cost: Cost) -> EditReport:
+    return replace(report, seconds=cost.seconds, peak_bytes=cost.peak_bytes)
+
+
+def _scores(lm: LM, facts: Sequence[Fact]) -> list[tuple[float, bool]]:
+    """For each fact log p(target | prompt), and whether each target token is the argmax."""
+    scores = lm.logprob([fact.text for fact in facts], [target_text(fact, lm) for fact in facts])
+    return [(score.total, all(score.argmax)) for score in scores]
+
+
+@contextlib.contextmanager
+def untouched_state(lm: LM, seed: int) -> Iterator[None]:
+    """Seeded random state and closed parameters within the block; all as found after it."""
+    flags = [(parameter, parameter.requires_grad) for parameter in lm.model.parameters()]
+    grads = [(parameter, parameter.grad) for parameter, _ in flags]
+    devices = [lm.device] if lm.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        try:
+            for parameter, _ in flags:
+                parameter.requires_grad_(False)
+                parameter.grad = None
+            yield
+        finally:
+            for parameter, flag in flags:
+                parameter.requires_grad_(flag)
+            for parameter, grad in grads:
+                parameter.grad = grad
