@@ -21,20 +21,27 @@ import numpy as np
 import numpy.typing as npt
 
 from memkit.errors import BadInput
+from memkit.truthfulness import bleu, mc1, mc2, mc3, nearer_truth, rouge1
 
 __all__ = [
     "Difference",
+    "bleu",
     "bootstrap_means",
     "contains",
     "exact_match",
     "generation_entropy",
     "grace_f1",
     "harmonic_mean",
+    "mc1",
+    "mc2",
+    "mc3",
+    "nearer_truth",
     "ngram_entropy",
     "normalise",
     "oracle_gap_closed",
     "paired_bootstrap",
     "popqa_substring",
+    "rouge1",
     "same_answer",
     "tfidf_cosines",
     "token_f1",

@@ -17,6 +17,7 @@ PACKAGE = Path(memkit.__file__).parent
 LADDER = """
 errors
 types
+truthfulness
 files progress mentions metrics
 lm
 editors

@@ -16,13 +16,15 @@ from memkit.benchmarks import (
     popqa,
     qaedit,
     retrieval_qa,
+    safeedit,
     streams,
+    truthfulqa,
     zsre,
 )
-from memkit.benchmarks.base import Benchmark, Stream
+from memkit.benchmarks.base import Benchmark, References, Stream
 from memkit.errors import BadInput
 
-__all__ = ["BENCHMARKS", "Benchmark", "Stream", "load", "streams"]
+__all__ = ["BENCHMARKS", "Benchmark", "References", "Stream", "load", "streams"]
 
 BENCHMARKS = {
     "counterfact": counterfact.load,
@@ -33,6 +35,8 @@ BENCHMARKS = {
     "popqa": popqa.load,
     "qaedit": qaedit.load,
     "retrieval_qa": retrieval_qa.load,
+    "safeedit": safeedit.load,
+    "truthfulqa": truthfulqa.load,
     "zsre": zsre.load,
     "zsre-counterfactual": zsre.load_counterfactual,
 }
