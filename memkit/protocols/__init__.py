@@ -1,5 +1,6 @@
 """The papers' evaluations, one file each."""
 
+from memkit.protocols import cost
 from memkit.protocols.arms import outcomes
 from memkit.protocols.conflicts import conflicts
 from memkit.protocols.editing import editing
@@ -10,6 +11,7 @@ from memkit.protocols.popularity import popularity
 
 __all__ = [
     "conflicts",
+    "cost",
     "editing",
     "lifelong",
     "matched",

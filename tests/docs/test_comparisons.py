@@ -125,3 +125,14 @@ def test_what_mend_learns_from_does_not_come_in_the_stream(tmp_path):
         question.text for question in stream.upstream[:50]
     ]
     assert {fact.text for fact in lesson.locality} == {q.text for q in stream.upstream[50:]}
+
+
+def test_break_even(tmp_path, capsys):
+    script = runpy.run_path(str(SCRIPTS / "break_even.py"))
+    options = ["--facts", "4", "--first", "1", "--queries", "6", "--editors", "GRACE"]
+    script["main"]([*options, "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert printed.count("| GRACE |") == 2
+    found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert len(found["GRACE"]["lived"]["costs"]["edit"]) == 7
+    assert (tmp_path / "out" / "GRACE.png").is_file()
