@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from memkit import benchmarks, metrics, protocols, world
     from memkit.benchmarks.base import Benchmark
     from memkit.editors import EDITORS
+    from memkit.editors.adapter import Adapter
     from memkit.editors.alphaedit import AlphaEdit
+    from memkit.editors.arithmetic import ExtSub, Merge, TaskNegation
     from memkit.editors.artefact import load_edit
     from memkit.editors.defer import Defer
     from memkit.editors.edit import Edit
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
     from memkit.editors.grace import GRACE
     from memkit.editors.guards import Guards
     from memkit.editors.locating import Traced, locate
+    from memkit.editors.lora import LoRA
     from memkit.editors.memit import MEMIT
     from memkit.editors.memory import Memory
     from memkit.editors.mend import MEND
+    from memkit.editors.peft_folder import load_adapter
     from memkit.editors.rome import ROME
     from memkit.editors.statistics import Statistics
     from memkit.errors import (
@@ -86,6 +90,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Adapter": "memkit.editors.adapter",
     "AlphaEdit": "memkit.editors.alphaedit",
     "Always": "memkit.routing.baselines",
     "Answer": "memkit.types",
@@ -107,6 +112,7 @@ _HOME = {
     "EditReport": "memkit.types",
     "EditScope": "memkit.routing.edits",
     "EntropyRouter": "memkit.routing.entropy",
+    "ExtSub": "memkit.editors.arithmetic",
     "Fact": "memkit.types",
     "FactReport": "memkit.types",
     "FineTune": "memkit.editors.finetune",
@@ -123,11 +129,13 @@ _HOME = {
     "Hybrid": "memkit.retrieval.hybrid",
     "IndexMismatch": "memkit.errors",
     "LM": "memkit.lm.model",
+    "LoRA": "memkit.editors.lora",
     "MEMIT": "memkit.editors.memit",
     "MEND": "memkit.editors.mend",
     "MarginRouter": "memkit.routing.margin",
     "MemkitError": "memkit.errors",
     "Memory": "memkit.editors.memory",
+    "Merge": "memkit.editors.arithmetic",
     "Milvus": "memkit.retrieval.milvus",
     "MissingDependency": "memkit.errors",
     "MissingSignal": "memkit.errors",
@@ -150,17 +158,20 @@ _HOME = {
     "SecondWitness": "memkit.witness",
     "Statistics": "memkit.editors.statistics",
     "TargetLogprob": "memkit.lm.scoring",
+    "TaskNegation": "memkit.editors.arithmetic",
     "Template": "memkit.prompts",
     "Traced": "memkit.editors.locating",
     "Unreachable": "memkit.errors",
     "UnsupportedModel": "memkit.errors",
     "demo": "memkit.showcase",
+    "load_adapter": "memkit.editors.peft_folder",
     "load_edit": "memkit.editors.artefact",
     "locate": "memkit.editors.locating",
 }
 _ROOMS = ("benchmarks", "metrics", "protocols", "world")
 
 __all__ = [
+    "Adapter",
     "AlphaEdit",
     "Always",
     "Answer",
@@ -182,6 +193,7 @@ __all__ = [
     "EditReport",
     "EditScope",
     "EntropyRouter",
+    "ExtSub",
     "Fact",
     "FactReport",
     "FineTune",
@@ -198,11 +210,13 @@ __all__ = [
     "Hybrid",
     "IndexMismatch",
     "LM",
+    "LoRA",
     "MEMIT",
     "MEND",
     "MarginRouter",
     "MemkitError",
     "Memory",
+    "Merge",
     "Milvus",
     "MissingDependency",
     "MissingSignal",
@@ -225,12 +239,14 @@ __all__ = [
     "SecondWitness",
     "Statistics",
     "TargetLogprob",
+    "TaskNegation",
     "Template",
     "Traced",
     "Unreachable",
     "UnsupportedModel",
     "benchmarks",
     "demo",
+    "load_adapter",
     "load_edit",
     "locate",
     "metrics",

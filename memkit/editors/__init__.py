@@ -13,6 +13,7 @@ from memkit.editors.finetune_ewc import FineTuneEWC
 from memkit.editors.finetune_localized import FineTuneLocalized
 from memkit.editors.finetune_retrain import FineTuneRetrain
 from memkit.editors.grace import GRACE
+from memkit.editors.lora import LoRA
 from memkit.editors.memit import MEMIT
 from memkit.editors.memory import Memory
 from memkit.editors.mend import MEND
@@ -29,6 +30,7 @@ EDITORS: Mapping[str, type[Editor]] = {
     "ft-localized": FineTuneLocalized,
     "ft-retrain": FineTuneRetrain,
     "grace": GRACE,
+    "lora": LoRA,
     "memit": MEMIT,
     "memory": Memory,
     "mend": MEND,

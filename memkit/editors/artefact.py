@@ -34,7 +34,7 @@ from memkit.types import EditReport, Fact, FactReport
 if TYPE_CHECKING:
     from memkit.lm.model import LM
 
-__all__ = ["SavedEdit", "load_edit", "save"]
+__all__ = ["CARD", "SavedEdit", "check_fingerprint", "load_edit", "save"]
 
 FORMAT = 1  # of the folder; another one is refused
 CARD, TENSORS = "edit.json", "edit.safetensors"
@@ -63,23 +63,28 @@ class SavedEdit:
         Raises `FingerprintMismatch` if config or tensors are not those of the base model, with both
         hashes; nothing is written then.
         """
-        own = {"config": config_hash(lm.model)}
-        present = dict(lm.model.named_parameters())
-        if WHOLE in self.fingerprint:
-            own[WHOLE] = lm.fingerprint()
-        for name in self.turned:
-            own[name] = tensor_hash(present[name]) if name in present else "absent"
-        for name, wanted in self.fingerprint.items():
-            if own[name] != wanted:
-                raise FingerprintMismatch(
-                    f"the edit was made on a model whose {name} has fingerprint {wanted}, and this "
-                    f"{type(lm.model).__name__} has {own[name]}; allowed: the same base model, "
-                    "without other live edits of these tensors. Load that model, or write the "
-                    "facts anew."
-                )
+        check_fingerprint(lm, self.fingerprint)
         edit = Edit(self.editor, lm)
         edit.adopt(self.steps, self.turned)
         return edit
+
+
+def check_fingerprint(lm: LM, fingerprint: Mapping[str, str]) -> None:
+    """Raise `FingerprintMismatch` unless config and tensors have these hashes; both are named."""
+    present = dict(lm.model.named_parameters())
+    for name, wanted in fingerprint.items():
+        if name == "config":
+            own = config_hash(lm.model)
+        elif name == WHOLE:
+            own = lm.fingerprint()
+        else:
+            own = tensor_hash(present[name]) if name in present else "absent"
+        if own != wanted:
+            raise FingerprintMismatch(
+                f"the edit was made on a model whose {name} has fingerprint {wanted}, and this "
+                f"{type(lm.model).__name__} has {own}; allowed: the same base model, without other "
+                "live edits of these tensors. Load that model, or write the facts anew."
+            )
 
 
 def save(edit: Edit, folder: str | os.PathLike[str], *, replace: bool = False) -> None:

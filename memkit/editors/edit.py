@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import os
 
     from memkit.editors.base import Adaptor, Editor
+    from memkit.editors.peft_folder import Written
     from memkit.lm.model import LM
 
 __all__ = ["Edit", "untouched_state"]
@@ -263,6 +264,18 @@ class Edit:
         if self.closed or not self.steps:
             raise BadInput(f"{self!r} holds nothing; allowed: a live edit. Save it before closing.")
         save(self, folder, replace=replace)
+
+    def to_peft(
+        self, folder: str | os.PathLike[str], rank: int | None = None, *, replace: bool = False
+    ) -> Written:
+        """Write the edit as a PEFT LoRA folder, for peft and vLLM; gives ranks and errors.
+
+        `rank` is the most that a map may have; None keeps all. Raises `BadInput` if the edit
+        changes anything but weights of linear maps; see `memkit.editors.peft_folder.write`.
+        """
+        from memkit.editors.adapter import Adapter
+
+        return Adapter.of(self).save(folder, rank, replace=replace)
 
     def adopt(self, steps: Sequence[Step], turned: Mapping[str, bool]) -> None:
         """Make saved steps live, on a model that has been found to be their base."""

@@ -18,12 +18,14 @@ __all__ = ["rebuilt"]
 def rebuilt(text: str) -> Editor:
     """The editor whose `repr` the text is: `rebuilt(repr(editor)) == editor`.
 
-    Only the names of `memkit.EDITORS`, `Guards` and `Statistics` are called, and only with literal
-    keyword arguments. Raises `BadInput` for anything else.
+    Only the names of `memkit.EDITORS`, `Applied`, `Guards` and `Statistics` are called, and only
+    with literal keyword arguments. Raises `BadInput` for anything else.
     """
     from memkit.editors import EDITORS
+    from memkit.editors.adapter import Applied
 
-    known = {value.__name__: value for value in (*EDITORS.values(), Guards, Statistics)}
+    classes: tuple[type, ...] = (*EDITORS.values(), Applied, Guards, Statistics)
+    known = {value.__name__: value for value in classes}
     try:
         editor = _value(ast.parse(text, mode="eval").body, known)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from memkit.editors.tokens import target_ids
 from memkit.errors import BadInput, UnsupportedModel
 from memkit.lm.batching import padded, positions
 from memkit.lm.hooks import capture
@@ -44,6 +43,7 @@ __all__ = [
     "definition_example",
     "fact_example",
     "losses",
+    "pair_example",
     "target_logits",
     "train",
 ]
@@ -77,16 +77,22 @@ def fact_example(lm: LM, fact: Fact, *, end: bool = False) -> Example:
 
     Raises `BadInput` if the target is no label of a classifier, or the tokenizer has no end token.
     """
-    given = tuple(lm.codec.prompt(fact.text))
+    return pair_example(lm, fact.text, fact.target, end=end)
+
+
+def pair_example(lm: LM, prompt: str, response: str, *, end: bool = False) -> Example:
+    """A prompt and what is to follow, whose tokens alone are learnt; see `fact_example`."""
+    given = tuple(lm.codec.prompt(prompt))
     if lm.kind == "classifier":
         labels: dict[str, int] = lm.model.config.label2id
-        if fact.target not in labels:
+        if response not in labels:
             raise BadInput(
-                f"the target {fact.target!r} of {fact.text!r} is no label; allowed: "
+                f"the target {response!r} of {prompt!r} is no label; allowed: "
                 f"{', '.join(map(repr, labels))}. Choose one."
             )
-        return Example(given, (labels[fact.target],))
-    return Example(given, (*target_ids(fact, lm), *_end(lm, end)))
+        return Example(given, (labels[response],))
+    target = lm.codec.target(lm.codec.continuation(prompt, response))
+    return Example(given, (*target, *_end(lm, end)))
 
 
 def definition_example(lm: LM, text: str | None, what: str, *, end: bool = False) -> Example:
