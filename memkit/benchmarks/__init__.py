@@ -9,6 +9,8 @@ import os
 
 from memkit.benchmarks import (
     counterfact,
+    ecbd,
+    entity_inferences,
     entity_questions,
     knowedit,
     known_1000,
@@ -28,6 +30,8 @@ __all__ = ["BENCHMARKS", "Benchmark", "References", "Stream", "load", "streams"]
 
 BENCHMARKS = {
     "counterfact": counterfact.load,
+    "ecbd": ecbd.load,
+    "entity_inferences": entity_inferences.load,
     "entity_questions": entity_questions.load,
     "knowedit": knowedit.load,
     "known_1000": known_1000.load,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from memkit.benchmarks.probes import EntityProbe
 from memkit.errors import BadInput
 from memkit.types import Fact, Passage, Question
 
@@ -56,7 +57,8 @@ class Benchmark:
     """A benchmark in memkit's own terms. Parts that the upstream data lack are empty.
 
     A fact and the question that asks for it share their id, as do `References`. `definitions` maps
-    a subject's title to a sentence or two that say what it is.
+    a subject's title to a sentence or two that say what it is; `probes` ask what a model makes of
+    one.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Benchmark:
     facts: tuple[Fact, ...] = ()
     passages: tuple[Passage, ...] = ()
     definitions: Mapping[str, str] = field(default_factory=dict)
+    probes: tuple[EntityProbe, ...] = ()
     references: tuple[References, ...] = ()
 
 
