@@ -6,13 +6,16 @@ A folder holds
     facts.jsonl         the fields of `Fact`
     passages.jsonl      the fields of `Passage`
     definitions.jsonl   {"subject": ..., "definition": ...}
+    probes.jsonl        what follows from definitions, in the rows of Entity Inferences with the
+                        subject's popularity, see `memkit.benchmarks.clozes`
     opinions.jsonl      court opinions, see `memkit.benchmarks.opinions`
     model/, t5/, bert/  the trained models, see `LM.load`, each with a card.json: origin, recipe,
                         measurements and hashes
 
 A folder that was made for one kind of model has no more than that kind needs.
 
-Questions and facts whose id begins with "new-" are about entities that no training text mentions.
+Questions, facts and probes whose id begins with "new-" are about entities that no training text
+mentions. Of the others only the most popular have probes: what a definition must not change.
 """
 
 from __future__ import annotations
@@ -23,6 +26,9 @@ from typing import TypeVar
 
 import memkit
 from memkit.benchmarks.base import Benchmark
+from memkit.benchmarks.entity_inferences import probes
+from memkit.benchmarks.probes import EntityProbe
+from memkit.benchmarks.records import to_records
 from memkit.benchmarks.values import read_rows, read_values
 from memkit.errors import BadInput
 from memkit.types import Fact, Passage, Question
@@ -32,7 +38,7 @@ __all__ = ["NEW", "SPLITS", "load", "shipped"]
 NEW = "new-"  # ids of new entities begin so
 SPLITS = ("known", "new", "all")
 
-T = TypeVar("T", Fact, Passage, Question)
+T = TypeVar("T", EntityProbe, Fact, Passage, Question)
 
 
 def shipped() -> Path:
@@ -55,7 +61,7 @@ def shipped() -> Path:
 def load(
     path: str | os.PathLike[str] | None = None, split: str | None = None, limit: int | None = None
 ) -> Benchmark:
-    """Questions and facts of a split, with all passages and definitions.
+    """Questions, facts and probes of a split, with all passages and definitions.
 
     `path` None is the shipped world. `split` None or "known" leaves new entities out, "new" takes
     them alone, "all" takes both.
@@ -75,15 +81,18 @@ def load(
         )
     questions = _in_split(read_values(folder / "questions.jsonl", Question), split)[:limit]
     facts = _in_split(read_values(folder / "facts.jsonl", Fact), split)
+    asked = _in_split(_probes(folder / "probes.jsonl"), split)
     if limit is not None:
         wanted = {question.id for question in questions}
         facts = [fact for fact in facts if fact.id in wanted]
+        asked = [p for p in asked if "/".join(str(p.id).split("/")[:2]) in wanted]
     return Benchmark(
         name=folder.name if path is not None else "miniworld",
         questions=tuple(questions),
         facts=tuple(facts),
         passages=tuple(read_values(folder / "passages.jsonl", Passage)),
         definitions=_definitions(folder / "definitions.jsonl"),
+        probes=tuple(asked),
     )
 
 
@@ -92,6 +101,14 @@ def _in_split(values: list[T], split: str | None) -> list[T]:
     if split == "all":
         return values
     return [value for value in values if str(value.id).startswith(NEW) == (split == "new")]
+
+
+def _probes(path: Path) -> list[EntityProbe]:
+    """Those of the file; none where a world has no such file."""
+    if not path.is_file():
+        return []
+    numbered = ((number, row) for number, (_, row) in enumerate(read_rows(path), start=1))
+    return [probe for _, probe in probes(to_records(numbered, repr(str(path)), "ex_id"))]
 
 
 def _definitions(path: Path) -> dict[str, str]:

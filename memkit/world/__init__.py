@@ -8,6 +8,7 @@ from memkit.world.gpt2 import GPT2Recipe
 from memkit.world.kinds import KINDS, shipped, train
 from memkit.world.measuring import measure
 from memkit.world.opinions import Caseload, opinions
+from memkit.world.probes import probes
 from memkit.world.t5 import T5Recipe
 from memkit.world.table import Wording, from_table, read_wordings
 
@@ -26,6 +27,7 @@ __all__ = [
     "modifications",
     "opinions",
     "practice",
+    "probes",
     "read_wordings",
     "shipped",
     "train",

@@ -16,6 +16,7 @@ from memkit.files import building, sha256
 from memkit.world.gpt2 import GPT2Recipe
 from memkit.world.kinds import KINDS, Material, Recipe, find_kind, train
 from memkit.world.measuring import measure
+from memkit.world.probes import probes, row
 from memkit.world.text import trained_facts
 
 __all__ = ["make", "write"]
@@ -26,8 +27,8 @@ ROWS = ("questions", "facts", "passages")
 def write(material: Material, folder: Path) -> None:
     """Write questions.jsonl, facts.jsonl, passages.jsonl and definitions.jsonl, or opinions.jsonl.
 
-    Equal bytes for an equal benchmark. Fields that are empty are left out. So are opinions of the
-    split "train", which their seed makes again.
+    A world with new entities has probes.jsonl, too. Equal bytes for an equal benchmark. Fields that
+    are empty are left out. So are opinions of the split "train", which their seed makes again.
     """
     if not isinstance(material, Benchmark):
         kept = (dataclasses.asdict(opinion) for opinion in material if opinion.split != "train")
@@ -43,6 +44,9 @@ def write(material: Material, folder: Path) -> None:
             for subject, definition in material.definitions.items()
         ),
     )
+    asked = probes(material)
+    if asked:
+        _write_rows(folder / "probes.jsonl", map(row, asked))
 
 
 def make(
