@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from memkit.editors.alphaedit import AlphaEdit
     from memkit.editors.arithmetic import ExtSub, Merge, TaskNegation
     from memkit.editors.artefact import load_edit
+    from memkit.editors.ascent import GradientAscent
+    from memkit.editors.ascent_bounded import KLBoundedAscent
     from memkit.editors.defer import Defer
+    from memkit.editors.dinm import DINM
     from memkit.editors.edit import Edit
+    from memkit.editors.erasing import erasing
     from memkit.editors.finetune import FineTune
     from memkit.editors.finetune_constrained import FineTuneConstrained
     from memkit.editors.finetune_ewc import FineTuneEWC
@@ -102,6 +106,7 @@ _HOME = {
     "Completion": "memkit.lm.generation",
     "Conformal": "memkit.routing.conformal",
     "CrossEncoder": "memkit.retrieval.cross_encoder",
+    "DINM": "memkit.editors.dinm",
     "Decision": "memkit.types",
     "Defer": "memkit.editors.defer",
     "Definitions": "memkit.retrieval.definitions",
@@ -124,10 +129,12 @@ _HOME = {
     "FromFile": "memkit.retrieval.from_file",
     "GRACE": "memkit.editors.grace",
     "GenRead": "memkit.retrieval.genread",
+    "GradientAscent": "memkit.editors.ascent",
     "Guards": "memkit.editors.guards",
     "Hit": "memkit.types",
     "Hybrid": "memkit.retrieval.hybrid",
     "IndexMismatch": "memkit.errors",
+    "KLBoundedAscent": "memkit.editors.ascent_bounded",
     "LM": "memkit.lm.model",
     "LoRA": "memkit.editors.lora",
     "MEMIT": "memkit.editors.memit",
@@ -164,6 +171,7 @@ _HOME = {
     "Unreachable": "memkit.errors",
     "UnsupportedModel": "memkit.errors",
     "demo": "memkit.showcase",
+    "erasing": "memkit.editors.erasing",
     "load_adapter": "memkit.editors.peft_folder",
     "load_edit": "memkit.editors.artefact",
     "locate": "memkit.editors.locating",
@@ -183,6 +191,7 @@ __all__ = [
     "Completion",
     "Conformal",
     "CrossEncoder",
+    "DINM",
     "Decision",
     "Defer",
     "Definitions",
@@ -205,10 +214,12 @@ __all__ = [
     "FromFile",
     "GRACE",
     "GenRead",
+    "GradientAscent",
     "Guards",
     "Hit",
     "Hybrid",
     "IndexMismatch",
+    "KLBoundedAscent",
     "LM",
     "LoRA",
     "MEMIT",
@@ -246,6 +257,7 @@ __all__ = [
     "UnsupportedModel",
     "benchmarks",
     "demo",
+    "erasing",
     "load_adapter",
     "load_edit",
     "locate",

@@ -86,6 +86,7 @@ class FactReport:
 
     `before` and `after` are log p(target | prompt) in nats; `known` and `learnt` say whether each
     target token was the model's first choice then. `details` are the method's own figures.
+    `forget` says that the target was to be taken out: then it is well not to have `learnt` it.
     """
 
     fact: Fact
@@ -94,6 +95,12 @@ class FactReport:
     known: bool
     learnt: bool
     details: Mapping[str, float] = field(default_factory=dict)
+    forget: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the target is the first choice, or, where it was to go, no longer is."""
+        return self.learnt != self.forget
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +128,10 @@ class EditReport:
         lines = [f"{self.editor}: {len(self.facts)} facts in {self.seconds:.2f} s"]
         for row in self.facts:
             known = ", known before" if row.known else ""
+            missed = ", not forgotten" if row.forget else ", not learnt"
             lines.append(
                 f"  {row.fact.text} -> {row.fact.target}: p {math.exp(row.before):.3g} -> "
-                f"{math.exp(row.after):.3g}{known}{'' if row.learnt else ', not learnt'}"
+                f"{math.exp(row.after):.3g}{known}{'' if row.succeeded else missed}"
             )
         lines += [f"  {name}: {why}" for name, why in self.chosen.items()]
         lines.append(f"  changed {', '.join(self.parameters)}; {self.stored_bytes:,} bytes to keep")

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from memkit.editors.alphaedit import AlphaEdit
+from memkit.editors.ascent import GradientAscent
+from memkit.editors.ascent_bounded import KLBoundedAscent
 from memkit.editors.base import Editor
 from memkit.editors.defer import Defer
+from memkit.editors.dinm import DINM
 from memkit.editors.finetune import FineTune
 from memkit.editors.finetune_constrained import FineTuneConstrained
 from memkit.editors.finetune_ewc import FineTuneEWC
@@ -23,7 +26,10 @@ __all__ = ["EDITORS"]
 
 EDITORS: Mapping[str, type[Editor]] = {
     "alphaedit": AlphaEdit,
+    "ascent": GradientAscent,
+    "ascent-bounded": KLBoundedAscent,
     "defer": Defer,
+    "dinm": DINM,
     "ft": FineTune,
     "ft-constrained": FineTuneConstrained,
     "ft-ewc": FineTuneEWC,

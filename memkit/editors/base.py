@@ -28,7 +28,7 @@ __all__ = ["Adaptor", "Draft", "Edit", "Editor", "Made", "Step"]
 
 @dataclass(frozen=True, kw_only=True)
 class Editor(abc.ABC):
-    """A method that writes facts into the weights.
+    """A method that writes facts into the weights, or (where it `erases`) takes them out.
 
     guards: the bounds that an edit must keep.
     on_guard: what happens beyond a bound. "reject": the edit is taken back and `EditRejected`
@@ -37,6 +37,7 @@ class Editor(abc.ABC):
     """
 
     kinds: ClassVar[tuple[Kind, ...]] = ("decoder",)
+    erases: ClassVar[bool] = False  # a fact's target is what the model is to say no longer
 
     guards: Guards = Guards()
     on_guard: Literal["reject", "warn"] = "reject"

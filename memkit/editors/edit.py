@@ -328,7 +328,7 @@ class Edit:
         after = _scores(self.lm, draft.facts)
         details = made.details or [{}] * len(draft.facts)
         rows = tuple(
-            FactReport(fact, old, new, known, learnt, dict(more))
+            FactReport(fact, old, new, known, learnt, dict(more), self.editor.erases)
             for fact, (old, known), (new, learnt), more in zip(
                 draft.facts, before, after, details, strict=True
             )

@@ -37,6 +37,7 @@ from memkit.editors.base import Draft, Editor, Made
 from memkit.editors.training import (
     Example,
     Hook,
+    Loss,
     Plan,
     check_number,
     definition_example,
@@ -114,7 +115,7 @@ class FineTune(Editor):
         check_count("epochs", self.epochs)
         check_count("batch_size", self.batch_size)
         check_number("lr", self.lr, zero=False)
-        check_number("stop_loss", self.stop_loss, zero=True)
+        check_number("stop_loss", self.stop_loss, zero=True, infinite=self.erases)
         ignored = {
             "layer": self.layer is not None and self.parameters not in ("layer", "mlp"),
             "stack": self.stack is not None and self.parameters == "all",
@@ -170,16 +171,22 @@ class FineTune(Editor):
     def _fit(self, draft: Draft, rows: Sequence[Example]) -> int:
         """Train on the examples; gives the number of steps."""
         names = self._names(draft.lm)
-        plan = Plan(self.lr, self.epochs, self.batch_size, self.stop_loss, self.stop_at_argmax)
         with draft.training(names) as parameters:
             return train(
                 parameters,
-                lambda batch: self._losses(draft.lm, [rows[i] for i in batch]),
+                self._objective(draft, rows),
                 len(rows),
-                plan,
+                self._plan(),
                 before_step=self._pull(draft, parameters),
                 after_step=self._bound(draft, names),
             )
+
+    def _plan(self) -> Plan:
+        return Plan(self.lr, self.epochs, self.batch_size, self.stop_loss, self.stop_at_argmax)
+
+    def _objective(self, draft: Draft, rows: Sequence[Example]) -> Loss:
+        """What is minimised over examples of these numbers, and whether each is done."""
+        return lambda batch: self._losses(draft.lm, [rows[i] for i in batch])
 
     def _pull(self, draft: Draft, parameters: Sequence[nn.Parameter]) -> Hook | None:
         """What adds to the gradients before each step."""

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Example",
     "Hook",
+    "Loss",
     "Plan",
     "check_number",
     "definition_example",

@@ -8,6 +8,7 @@ took. So this stage comes first in a cascade. It looks at the reports of the liv
     covered, and the report says learnt       the edited weights
     covered, not learnt                       text that states the new fact: the fact's definition
                                               if it holds the target, else the fact's own sentence
+    covered, to be forgotten                  the edited weights: no text that may state it
     not covered                               the next stage
 
 A stale passage is thus never shown with a question about an edited fact. The newest edit of a fact
@@ -74,6 +75,9 @@ class EditScope:
         if found is None:
             return None
         fact = found.fact
+        if found.forget:
+            reason = f"{fact.text!r} was to be forgotten: no text that may state it"
+            return Decision("weights", reason=reason)
         what = f"{fact.text!r} was edited to {fact.target!r}"
         if found.learnt:
             return Decision("weights", reason=f"{what}, and the weights have learnt it")

@@ -120,3 +120,13 @@ def test_refuses():
         EditScope(overlap=0)
     with pytest.raises(MissingSignal, match="EditScope needs the signal 'edits'"):
         EditScope().decide(Question("Who?"))
+
+
+def test_text_that_may_state_a_forgotten_fact_is_not_shown():
+    fact = Fact("Peru", "The capital of {} is", "Lima", definition="The capital of Peru is Lima.")
+    question = Question("What is the capital of Peru?", subject="Peru")
+    for learnt in (True, False):
+        report = EditReport("x", (FactReport(fact, -0.1, -9, True, learnt, {}, forget=True),))
+        decision = EditScope().decide(question, {"edits": (report,)})
+        assert (decision.source, decision.passages) == ("weights", ())
+        assert "was to be forgotten" in decision.reason
