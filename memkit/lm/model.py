@@ -36,6 +36,7 @@ __all__ = ["LM"]
 
 T = TypeVar("T")
 
+LARGEST = 700.0  # nats a token; beyond, exp has no floating-point number
 LOGIT_ROWS = 2048  # perplexity's logits at a time: 400 MB in float32 with 50,000 entries
 
 
@@ -322,7 +323,8 @@ class LM:
                 f"{len(texts)} texts have no token to predict; allowed: at least one text of two "
                 "tokens. Give longer texts."
             )
-        return math.exp(-math.fsum(scores) / len(scores))
+        nats = -math.fsum(scores) / len(scores)
+        return math.exp(nats) if not nats > LARGEST else math.inf
 
     def _score(
         self, prompts: list[list[int]], targets: list[list[int]], size: int

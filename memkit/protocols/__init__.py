@@ -2,6 +2,7 @@
 
 from memkit.protocols import cost
 from memkit.protocols.arms import outcomes
+from memkit.protocols.collapse import collapse
 from memkit.protocols.conflicts import conflicts
 from memkit.protocols.editing import editing
 from memkit.protocols.lifelong import lifelong
@@ -10,6 +11,7 @@ from memkit.protocols.poisoning import poison, poisoning
 from memkit.protocols.popularity import popularity
 
 __all__ = [
+    "collapse",
     "conflicts",
     "cost",
     "editing",
