@@ -42,6 +42,7 @@ __all__ = [
     "edits",
     "number",
     "vector",
+    "vectors",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -122,6 +123,27 @@ def vector(signals: Signals, name: str, who: str) -> Floats:
     return value
 
 
+def vectors(outcomes: Sequence[Outcome], name: str, who: str) -> npt.NDArray[Any]:
+    """That signal of every outcome, as an array [n, d], in single precision where all of them are.
+
+    Raises as `number`, and if d differs.
+    """
+    rows = [np.asarray(_signal(outcome.signals, name, who)) for outcome in outcomes]
+    shapes = dict.fromkeys(row.shape for row in rows)
+    if len(shapes) > 1:
+        raise BadInput(
+            f"the signal {name!r} has shapes {', '.join(map(str, shapes))}; allowed: one shape "
+            "[d], that of one model. Compute all of them with the model that is asked."
+        )
+    whole = np.stack(rows)
+    if whole.dtype != np.float32:
+        whole = whole.astype(float)
+    if whole.ndim != 2 or not np.isfinite(whole).all():
+        for outcome in outcomes:
+            vector(outcome.signals, name, who)
+    return whole
+
+
 def edits(signals: Signals, who: str) -> tuple[EditReport, ...]:
     """The reports of the live edits. Raises as `number`."""
     return cast("tuple[EditReport, ...]", _signal(signals, "edits", who))
@@ -144,16 +166,16 @@ def check_outcomes(outcomes: Sequence[Outcome], who: str) -> None:
     if not outcomes:
         raise BadInput(f"{who}.fit got no outcomes; allowed: at least one. Measure some questions.")
     for outcome in outcomes:
-        for arm in ("weights", "retrieval"):
-            score = getattr(outcome, arm)
-            if score is None:
-                raise BadInput(
-                    f"the outcome of {outcome.question.text!r} has no {arm} arm (None); allowed: "
-                    "both arms, scores in [0, 1]. Answer the question on both roads "
-                    "(memkit.protocols.outcomes)."
-                )
-            if not 0 <= score <= 1:
-                raise BadInput(
-                    f"the outcome of {outcome.question.text!r} is {outcome.weights!r} from weights "
-                    f"and {outcome.retrieval!r} with retrieval; allowed: scores in [0, 1]."
-                )
+        weights, retrieval = outcome.weights, outcome.retrieval
+        if None in (weights, retrieval):
+            arm = "weights" if weights is None else "retrieval"
+            raise BadInput(
+                f"the outcome of {outcome.question.text!r} has no {arm} arm (None); allowed: "
+                "both arms, scores in [0, 1]. Answer the question on both roads "
+                "(memkit.protocols.outcomes)."
+            )
+        if not (0 <= weights <= 1 and 0 <= retrieval <= 1):
+            raise BadInput(
+                f"the outcome of {outcome.question.text!r} is {weights!r} from weights "
+                f"and {retrieval!r} with retrieval; allowed: scores in [0, 1]."
+            )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -60,12 +61,7 @@ class _Band:
         """Whether a decision is too near to its threshold to count."""
         if decision.score is None or decision.threshold is None:
             return True
-        return self.distance(decision.score, decision.threshold) < self.width
-
-    def distance(self, score: float, threshold: float) -> float:
-        """Ranks between score and threshold, as a share in [0, 1]."""
-        places = np.searchsorted(self.scores, [score, threshold])
-        return float(abs(places[0] - places[1])) / len(self.scores)
+        return bool(_distances(self.scores, decision.score, decision.threshold) < self.width)
 
 
 @dataclass
@@ -117,9 +113,8 @@ class Cascade(Drifts):
                 on = [stage.consider(o.question, o.signals) is None for o in reaching]
             else:
                 decisions = [decided(stage, o.question, o.signals) for o in reaching]
-                band = _band(decisions, self.defer)
+                band, on = _banded(decisions, self.defer)
                 bands.append(band)
-                on = [band is not None and band.holds(decision) for decision in decisions]
             reaching = [o for o, out in zip(reaching, on, strict=True) if out]
         self.bands_ = tuple(bands)
         return self
@@ -157,19 +152,28 @@ class Cascade(Drifts):
         return None if band is not None and band.holds(decision) else decision
 
 
-def _band(decisions: Sequence[Decision], defer: float) -> _Band | None:
-    """The band that holds the share `defer` of the decisions; None where there are no scores."""
-    pairs = [
-        (decision.score, decision.threshold)
-        for decision in decisions
-        if decision.score is not None and decision.threshold is not None
-    ]
-    if not pairs:
-        return None
-    scores, thresholds = np.array(pairs).T
+def _banded(decisions: Sequence[Decision], defer: float) -> tuple[_Band | None, list[bool]]:
+    """The band that holds the share `defer` of the decisions, and which it holds.
+
+    None, which holds nothing, where no decision has a score.
+    """
+    pairs = [(decision.score, decision.threshold) for decision in decisions]
+    known = [score is not None and threshold is not None for score, threshold in pairs]
+    if not any(known):
+        return None, [False] * len(known)
+    scores, thresholds = np.array(list(compress(pairs, known)), dtype=float).T
     ordered = np.sort(scores)
-    places = np.searchsorted(ordered, scores) - np.searchsorted(ordered, thresholds)
-    return _Band(ordered, float(np.quantile(np.abs(places) / len(ordered), defer)))
+    far = _distances(ordered, scores, thresholds)
+    width = float(np.quantile(far, defer))
+    held = np.ones(len(known), dtype=bool)
+    held[known] = far < width
+    return _Band(ordered, width), held.tolist()
+
+
+def _distances(ordered: Floats, scores: Any, thresholds: Any) -> Any:
+    """Ranks between scores and thresholds, as shares in [0, 1]."""
+    places = ordered.searchsorted(scores) - ordered.searchsorted(thresholds)
+    return np.abs(places) / len(ordered)
 
 
 def _named(decision: Decision, stage: Any) -> Decision:

@@ -31,7 +31,7 @@ class Logistic:
 
 
 def fit_logistic(
-    x: Floats,
+    x: npt.NDArray[Any],
     y: Floats,
     counts: Floats,
     groups: Sequence[Hashable],
@@ -43,7 +43,7 @@ def fit_logistic(
 
     Rows with `counts` 0 are scored and not learnt from. `groups` are dealt into five folds, each of
     which is scored by a model of the others. `strength` is that of the L2 penalty |w|^2 / 2 on
-    standardised features.
+    standardised features. The regression runs in the precision of x, single or double.
 
     Raises `BadInput` if y has one value only.
     """
@@ -55,12 +55,12 @@ def fit_logistic(
             f"{who} has nothing to tell apart: {int(used.sum())} outcomes that differ all go one "
             "way; allowed: both kinds. Measure more questions, or take memkit.Always."
         )
-    names = sorted({repr(group) for group in groups})
-    place = {name: turn % FOLDS for turn, name in enumerate(names)}
-    fold = np.array([place[repr(group)] for group in groups])
-    mean, scale = x[used].mean(axis=0), x[used].std(axis=0)
+    names = [repr(group) for group in groups]
+    place = {name: turn % FOLDS for turn, name in enumerate(sorted(set(names)))}
+    fold = np.array([place[name] for name in names])
+    mean, scale = x[used].mean(axis=0, dtype=float), x[used].std(axis=0, dtype=float)
     scale = np.where(scale > 0, scale, 1.0)
-    x = (x - mean) / scale
+    x = (x - mean.astype(x.dtype)) / scale.astype(x.dtype)
     solver = "newton-cholesky" if x.shape[1] <= NEWTON else "lbfgs"
     model: Any = LogisticRegression(C=1 / strength, solver=solver, max_iter=500, warm_start=True)
     model.fit(x[used], y[used], sample_weight=counts[used])

@@ -68,8 +68,7 @@ class NeighbourRouter(Drifts):
             )
         apart.sort(key=lambda o: (o.question.text, o.question.id or "", o.weights))
         texts = [outcome.question.text for outcome in apart]
-        encode = self._encoder(texts)
-        self.vectors_, self.encode_ = encode(texts), encode
+        self.vectors_, self.encode_ = self._encoded(texts)
         self.gain_ = np.array([outcome.weights - outcome.retrieval for outcome in apart])
         return self
 
@@ -88,17 +87,20 @@ class NeighbourRouter(Drifts):
         reason = f"the weights gained {score:+.2f} on the {k} most similar questions"
         return Decision("retrieval" if score < 0 else "weights", score, 0.0, reason)
 
-    def _encoder(self, texts: Sequence[str]) -> Callable[[Sequence[str]], Any]:
-        if self.encoder is not None:
-            encoder = self.encoder
-            return lambda given: _unit(np.asarray(encoder(given), dtype=float))
+    def _encoded(self, texts: Sequence[str]) -> tuple[Any, Callable[[Sequence[str]], Any]]:
+        """The texts' vectors, and how others are made."""
+        if (encoder := self.encoder) is not None:
+
+            def encode(given: Sequence[str]) -> Floats:
+                return _unit(np.asarray(encoder(given), dtype=float))
+
+            return encode(texts), encode
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         words = TfidfVectorizer(
             ngram_range=(1, 2), token_pattern=r"\w+", sublinear_tf=True, norm="l2"
         )
-        words.fit(texts)
-        return lambda given: words.transform(given)
+        return words.fit_transform(texts), words.transform
 
     def _scores(self, texts: Sequence[str]) -> Floats:
         """The mean gain of each text's neighbours; of equally similar ones the first counts."""

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memkit.errors import BadInput
-from memkit.routing.base import Outcome, Signals, vector
+from memkit.routing.base import Outcome, Signals, vector, vectors
 from memkit.routing.logistic import Logistic, fit_logistic
 from memkit.routing.signal import ThresholdRouter
 from memkit.types import Question
@@ -64,7 +64,7 @@ class ProbeRouter(ThresholdRouter):
 
     def learn(self, outcomes: Sequence[Outcome]) -> Floats:
         """Fit the probe."""
-        x = np.stack([self._state(outcome.signals) for outcome in outcomes])
+        x = vectors(outcomes, self._name(), "ProbeRouter")
         y = np.array([float(outcome.weights >= 0.5) for outcome in outcomes])
         groups = [o.question.subject or o.question.text for o in outcomes]
         self.probe_, unseen = fit_logistic(
@@ -73,6 +73,7 @@ class ProbeRouter(ThresholdRouter):
         return unseen
 
     def _state(self, signals: Signals) -> Floats:
-        return vector(
-            signals, "hidden" if self.layer is None else f"hidden@{self.layer}", "ProbeRouter"
-        )
+        return vector(signals, self._name(), "ProbeRouter")
+
+    def _name(self) -> str:
+        return "hidden" if self.layer is None else f"hidden@{self.layer}"

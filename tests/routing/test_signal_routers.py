@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -191,6 +191,28 @@ def test_probe_sets_its_threshold_on_scores_of_unseen_subjects():
     assert ((unseen > 0.5) == np.array([o.weights for o in rows])).mean() < 0.75
 
 
+def test_a_probe_in_single_precision_is_that_in_double():
+    rows, _ = known_by_direction(300)
+    single, double = (
+        [
+            replace(o, signals={"hidden": o.signals["hidden"].astype(np.float32).astype(dtype)})
+            for o in rows
+        ]
+        for dtype in (np.float32, np.float64)
+    )
+    near, exact = ProbeRouter().fit(single), ProbeRouter().fit(double)
+    assert near.probe_.w == pytest.approx(exact.probe_.w, abs=1e-5)
+    assert near.threshold_ == pytest.approx(exact.threshold_, abs=1e-5)
+    assert exact.threshold_ not in (0, np.inf)
+
+
+def test_probe_refuses_states_of_two_models():
+    rows, _ = known_by_direction(40)
+    rows[7] = replace(rows[7], signals={"hidden": np.ones(3)})
+    with pytest.raises(BadInput, match=r"shapes \(12,\), \(3,\)"):
+        ProbeRouter().fit(rows)
+
+
 def test_probe_refuses_another_width():
     probe = ProbeRouter().fit(known_by_direction(40)[0])
     with pytest.raises(BadInput, match="has 3 numbers, the probe 12"):
@@ -290,7 +312,7 @@ def test_a_plain_router_never_sees_signals():
 
 def test_outcomes_are_equal_whatever_their_signals():
     one = outcome(1, 0, margin=1.0)
-    assert one == dataclasses.replace(one, signals={})
+    assert one == replace(one, signals={})
     assert hash(one) == hash(outcome(1, 0))
 
 
