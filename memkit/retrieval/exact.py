@@ -7,6 +7,8 @@ on its rounding error, is scored again in float64, each row by itself.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +29,7 @@ Floats = npt.NDArray[np.float64]
 Found = tuple[npt.NDArray[np.int64], Floats]
 """Rows and their scores: best score first, equal scores by row."""
 
+GROUP = 32  # rows of which only the best counts for a first bound
 BLOCK_BYTES = 1 << 25  # of vectors at a time
 QUERIES = 256  # at a time
 FEW = 4  # queries below which one thread without BLAS is quicker: it is bound by memory
@@ -69,30 +72,38 @@ def _search(vectors: Vectors, queries: Vectors, k: int, norm: float) -> list[Fou
     size = _block_rows(vectors)
     for start in range(0, len(vectors), size):
         block = np.asarray(vectors[start : start + size])
-        if len(queries) < FEW:
-            approximate = np.stack([np.vecdot(block, query) for query in queries])
-        else:
-            approximate = queries @ block.T
+        few = len(queries) < FEW
+        approximate = [np.vecdot(block, q) for q in queries] if few else queries @ block.T
         for number, (rows, scores) in enumerate(found):
-            floor = scores[-1] if len(scores) == k else -np.inf
+            floor = float(scores[-1]) if len(scores) == k else -math.inf
             close = near(approximate[number], k, floor, float(slack[number]))
-            rows = np.concatenate([rows, close + start])
-            scores = np.concatenate([scores, score(block, close, queries[number])])
-            found[number] = best(rows, scores, k)
+            exact = score(block, close, queries[number])
+            if start:
+                close = np.concatenate([rows, close + start])
+                exact = np.concatenate([scores, exact])
+            found[number] = best(close, exact, k)
     return found
 
 
 def near(approximate: Vectors, k: int, floor: float, slack: float) -> npt.NDArray[np.int64]:
     """Rows that may be among the `k` best and reach `floor`, each being off by `slack` or less."""
-    if np.isneginf(floor) and len(approximate) > k:
-        kth = np.partition(approximate, len(approximate) - k)[len(approximate) - k]
-        return np.flatnonzero(approximate >= float(kth) - 2 * slack)
-    rows = np.flatnonzero(approximate >= floor - slack)
+    floor -= slack
+    columns = len(approximate) // GROUP
+    if columns >= k and math.isinf(floor):
+        # k different columns of a table hold a value like this or larger: a bound on the k-th best
+        tops = approximate[: columns * GROUP].reshape(GROUP, columns).max(axis=0)
+        floor = _largest(tops, k) - 2 * slack
+    rows = np.flatnonzero(approximate >= floor)
     if len(rows) > k:
         values = approximate[rows]
-        kth = np.partition(values, len(values) - k)[len(values) - k]
-        rows = rows[values >= float(kth) - 2 * slack]
+        rows = rows[values >= _largest(values, k) - 2 * slack]
     return rows
+
+
+def _largest(values: Vectors, k: int) -> float:
+    """The `k`-th largest of at least `k` values."""
+    place = len(values) - k
+    return float(np.partition(values, place)[place])
 
 
 def rounding(dimensions: int) -> float:

@@ -7,6 +7,7 @@ may miss different rows.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class HNSW:
             return exact_search(self._vectors, query[None], k, self._norm)[0]
         length = float(np.linalg.norm(query.astype(np.float64)))
         slack = rounding(len(query)) * self._norm * length
-        rows = rows[near(approximate, k, -np.inf, slack)]
+        rows = rows[near(approximate, k, -math.inf, slack)]
         return best(rows, score(self._vectors, rows, query), k)
 
 

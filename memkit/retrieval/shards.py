@@ -127,6 +127,8 @@ def _batches(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 
 def _spread(vectors: Vectors, distinct: Sequence[str], texts: Sequence[str]) -> Vectors:
     """The vectors of `texts`, given those of the distinct ones among them."""
+    if list(texts) == distinct:
+        return vectors
     rows = {text: row for row, text in enumerate(distinct)}
     return vectors[[rows[text] for text in texts]]
 

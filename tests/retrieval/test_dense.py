@@ -147,6 +147,19 @@ def test_exact_search_is_a_full_sort_in_float64(data, d, q, k):
         assert scores.tolist() == every[rows].tolist()
 
 
+@pytest.mark.parametrize("k", [1, 10, 31, 32, 400])
+@pytest.mark.parametrize("values", [2, 1000])
+def test_bounds_by_column_lose_no_row(k, values):
+    """1,003 rows are more than the columns of the first bound; with two values nearly all tie."""
+    rng = np.random.default_rng(k)
+    vectors = rng.integers(values, size=(1003, 3)).astype(np.float32) / 7
+    queries = rng.standard_normal((6, 3)).astype(np.float32)
+    found = exact.exact_search(vectors, queries, k, exact.largest_norm(vectors))
+    for query, (rows, _) in zip(queries, found, strict=True):
+        every = exact.score(vectors, np.arange(1003), query)
+        assert rows.tolist() == sorted(range(1003), key=lambda row: (-every[row], row))[:k]
+
+
 def test_a_score_does_not_depend_on_the_rows_beside_it():
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((500, 384), dtype=np.float32)
