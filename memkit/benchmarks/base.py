@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from memkit.benchmarks.probes import EntityProbe
 from memkit.errors import BadInput
@@ -58,7 +58,7 @@ class Benchmark:
 
     A fact and the question that asks for it share their id, as do `References`. `definitions` maps
     a subject's title to a sentence or two that say what it is; `probes` ask what a model makes of
-    one.
+    one, and `cases` are of its own protocol, see `memkit.benchmarks.cases`.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Benchmark:
     definitions: Mapping[str, str] = field(default_factory=dict)
     probes: tuple[EntityProbe, ...] = ()
     references: tuple[References, ...] = ()
+    cases: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

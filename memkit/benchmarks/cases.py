@@ -1,0 +1,201 @@
+"""What benchmarks ask beyond a fact itself: ripples of an edit, chains of facts, cloze probes.
+
+These are the `Benchmark.cases` of their loaders, and what `memkit.protocols` ripple, multihop and
+probe take.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from memkit.errors import BadInput
+from memkit.types import Fact
+
+__all__ = [
+    "CRITERIA",
+    "Cloze",
+    "Criterion",
+    "Hop",
+    "MultihopCase",
+    "RippleCase",
+    "RippleQuery",
+    "RippleTest",
+]
+
+Criterion = Literal[
+    "Logical_Generalization",
+    "Compositionality_I",
+    "Compositionality_II",
+    "Subject_Aliasing",
+    "Preservation",
+    "Relation_Specificity",
+]
+CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
+
+
+@dataclass(frozen=True, slots=True)
+class RippleQuery:
+    """A prompt, and what a right answer names: of each target one of its names.
+
+    `targets` has a tuple of names for each target, the label first.
+
+    Raises `BadInput` without a prompt, a target, or a name of one.
+    """
+
+    prompt: str
+    targets: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        """Check that something is asked and something is right."""
+        if not self.prompt.strip() or not self.targets or not all(self.targets):
+            raise BadInput(
+                f"a query asks {self.prompt!r} for {self.targets!r}; allowed: a prompt, and at "
+                "least one target with a name each. Correct it, or leave it out."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class RippleTest:
+    """One test of a criterion.
+
+    It is passed where one of its `queries` ("OR"), or all of them ("AND"), are answered. It counts
+    only if the unedited model answers all of `conditions`.
+
+    Raises `BadInput` without a query, for an unknown criterion or another `combine`.
+    """
+
+    criterion: Criterion
+    queries: tuple[RippleQuery, ...]
+    combine: Literal["OR", "AND"] = "OR"
+    conditions: tuple[RippleQuery, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check criterion, queries and how they combine."""
+        if self.criterion not in CRITERIA:
+            raise BadInput(
+                f"a test's criterion is {self.criterion!r}; allowed: {', '.join(CRITERIA)}. Choose "
+                "one."
+            )
+        if not self.queries or self.combine not in ("OR", "AND"):
+            raise BadInput(
+                f"a test of {self.criterion} has {len(self.queries)} queries, combined by "
+                f"{self.combine!r}; allowed: at least one, and 'OR' or 'AND'. Correct it."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class RippleCase:
+    """An edit with the tests of its ripples.
+
+    `names` are those of the edit's target, the target itself first; `subset` is where the edit
+    comes from, `popularity` the page views of its subject (None: unknown).
+    """
+
+    fact: Fact
+    tests: tuple[RippleTest, ...]
+    names: tuple[str, ...]
+    subset: str = ""
+    popularity: float | None = None
+
+    @property
+    def query(self) -> RippleQuery:
+        """The query for the edited fact itself."""
+        return RippleQuery(self.fact.text, (self.names,))
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One fact of a chain: `subject` stands in `question` and `cloze`; accepted answers.
+
+    `relation` is a Wikidata id, or the world's name for it.
+    """
+
+    subject: str
+    question: str
+    cloze: str
+    answers: tuple[str, ...]
+    relation: str | None = None
+
+    def asked_of(self, subject: str) -> str | None:
+        """The question about another subject; None if the own one does not stand in it."""
+        found = re.search(re.escape(self.subject), self.question, re.IGNORECASE)
+        if found is None:
+            return None
+        return self.question[: found.start()] + subject + self.question[found.end() :]
+
+
+@dataclass(frozen=True, slots=True)
+class MultihopCase:
+    """A chain of facts some of which are edited, and questions for its end.
+
+    facts: the edits.
+    questions: wordings of one multi-hop question.
+    answers, new_answers: what is right before and after the edits, the label first.
+    hops, new_hops: the chain before and after.
+
+    Raises `BadInput` for a case without edits, questions, answers or hops.
+    """
+
+    facts: tuple[Fact, ...]
+    questions: tuple[str, ...]
+    answers: tuple[str, ...]
+    new_answers: tuple[str, ...]
+    hops: tuple[Hop, ...]
+    new_hops: tuple[Hop, ...]
+    id: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check that no part is missing."""
+        for name in ("facts", "questions", "answers", "new_answers", "hops", "new_hops"):
+            if not getattr(self, name):
+                raise BadInput(
+                    f"the multi-hop case {self.id!r} has no {name}; allowed: at least one. "
+                    "Leave the case out."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Cloze:
+    """A fact as a sentence with a gap: "[X]" is the subject, "[Y]" the object.
+
+    `kind` is the relation's type, "1-1", "N-1" or "N-M", None where it is not known.
+
+    Raises `BadInput` for a template without "[Y]".
+    """
+
+    subject: str
+    object: str
+    template: str
+    relation: str
+    kind: str | None = None
+    popularity: float | None = None
+    id: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the template's gap."""
+        if self.template.count("[Y]") != 1:
+            raise BadInput(
+                f"the template {self.template!r} has '[Y]' {self.template.count('[Y]')} times; "
+                "allowed: once, where the object goes. Correct it."
+            )
+
+    @classmethod
+    def of(cls, fact: Fact, popularity: float | None = None) -> Cloze:
+        """A fact whose prompt ends where its object begins."""
+        prompt = fact.prompt if "{}" in fact.prompt else fact.prompt.replace(fact.subject, "{}", 1)
+        return cls(
+            fact.subject,
+            fact.target,
+            f"{prompt.replace('{}', '[X]')} [Y]",
+            fact.relation or "",
+            popularity=popularity,
+            id=fact.id,
+        )
+
+    @property
+    def around(self) -> tuple[str, str]:
+        """What stands before and after the gap, with the subject in place."""
+        before, after = self.template.split("[Y]")
+        return before.replace("[X]", self.subject), after.replace("[X]", self.subject)
