@@ -22,6 +22,7 @@ __all__ = [
     "RippleCase",
     "RippleQuery",
     "RippleTest",
+    "stated",
 ]
 
 Criterion = Literal[
@@ -33,6 +34,11 @@ Criterion = Literal[
     "Relation_Specificity",
 ]
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
+
+
+def stated(fact: Fact) -> str:
+    """A fact as a sentence: its prompt, its target, a full stop."""
+    return f"{fact.text.rstrip()} {fact.target.strip().removesuffix('.')}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,8 @@ class RippleCase:
     """An edit with the tests of its ripples.
 
     `names` are those of the edit's target, the target itself first; `subset` is where the edit
-    comes from, `popularity` the page views of its subject (None: unknown).
+    comes from, `popularity` the page views of its subject (None: unknown). `told` is the edit as a
+    sentence, where that is not the fact's prompt with its target.
     """
 
     fact: Fact
@@ -98,11 +105,17 @@ class RippleCase:
     names: tuple[str, ...]
     subset: str = ""
     popularity: float | None = None
+    told: str | None = None
 
     @property
     def query(self) -> RippleQuery:
         """The query for the edited fact itself."""
         return RippleQuery(self.fact.text, (self.names,))
+
+    @property
+    def statement(self) -> str:
+        """The edit as a sentence."""
+        return self.told or stated(self.fact)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +147,10 @@ class MultihopCase:
     questions: wordings of one multi-hop question.
     answers, new_answers: what is right before and after the edits, the label first.
     hops, new_hops: the chain before and after.
+    told: the edits as sentences, where these are not the facts' prompts with their targets.
 
-    Raises `BadInput` for a case without edits, questions, answers or hops.
+    Raises `BadInput` for a case without edits, questions, answers or hops, and where there are not
+    as many sentences as edits.
     """
 
     facts: tuple[Fact, ...]
@@ -145,15 +160,26 @@ class MultihopCase:
     hops: tuple[Hop, ...]
     new_hops: tuple[Hop, ...]
     id: str | None = None
+    told: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that no part is missing."""
+        if self.told and len(self.told) != len(self.facts):
+            raise BadInput(
+                f"the multi-hop case {self.id!r} has {len(self.facts)} edits and {len(self.told)} "
+                "sentences; allowed: as many, or none. Give each edit its sentence."
+            )
         for name in ("facts", "questions", "answers", "new_answers", "hops", "new_hops"):
             if not getattr(self, name):
                 raise BadInput(
                     f"the multi-hop case {self.id!r} has no {name}; allowed: at least one. "
                     "Leave the case out."
                 )
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """The edits as sentences."""
+        return self.told or tuple(stated(fact) for fact in self.facts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The miniature world: small models whose knowledge is known by construction."""
 
 from memkit.world.bert import BERTRecipe
+from memkit.world.chains import multihop_cases, ripple_cases
 from memkit.world.edits import modifications, practice
 from memkit.world.folder import make, write
 from memkit.world.generate import Sizes, generate
@@ -25,10 +26,12 @@ __all__ = [
     "make",
     "measure",
     "modifications",
+    "multihop_cases",
     "opinions",
     "practice",
     "probes",
     "read_wordings",
+    "ripple_cases",
     "shipped",
     "train",
     "write",

@@ -10,7 +10,7 @@ from memkit.benchmarks.base import Benchmark
 from memkit.errors import BadInput
 from memkit.types import Fact
 
-__all__ = ["modifications", "practice"]
+__all__ = ["modifications", "most_popular", "practice", "unmistaken"]
 
 HEAD = 0.1  # the most popular tenth of the facts, which the shipped model knows
 OTHERS = 5  # of them, about other subjects, that must not change with a fact
@@ -29,13 +29,8 @@ def modifications(benchmark: Benchmark, count: int, seed: int = 0) -> tuple[Fact
     Raises `BadInput` if the benchmark has not as many subjects.
     """
     rng = random.Random(seed)
-    titles = {passage.id: passage.title for passage in benchmark.passages}
-    true = {
-        (fact.subject, fact.relation): fact.target
-        for fact in benchmark.facts
-        if titles[_owner(fact)] == fact.subject
-    }
-    head = _head(benchmark)
+    true = {key: fact.target for key, fact in unmistaken(benchmark).items()}
+    head = most_popular(benchmark, HEAD)
     objects = _objects(head)
     single: dict[str, list[Fact]] = {}
     for fact in head:
@@ -59,7 +54,7 @@ def practice(benchmark: Benchmark, without: Sequence[Fact] = (), seed: int = 0) 
     subjects of `without`, on which it will be measured, are left out. There is no portability.
     """
     rng = random.Random(seed)
-    head = _head(benchmark)
+    head = most_popular(benchmark, HEAD)
     objects = _objects(head)
     subjects = {fact.subject for fact in without}
     made = []
@@ -71,11 +66,21 @@ def practice(benchmark: Benchmark, without: Sequence[Fact] = (), seed: int = 0) 
     return tuple(made)
 
 
-def _head(benchmark: Benchmark) -> list[Fact]:
-    """The facts that the model knows, the most popular first."""
+def unmistaken(benchmark: Benchmark) -> dict[tuple[str, str | None], Fact]:
+    """Facts by subject and relation; of subjects that share a name, the popular one's."""
+    titles = {passage.id: passage.title for passage in benchmark.passages}
+    return {
+        (fact.subject, fact.relation): fact
+        for fact in benchmark.facts
+        if titles[_owner(fact)] == fact.subject
+    }
+
+
+def most_popular(benchmark: Benchmark, share: float) -> list[Fact]:
+    """So large a part of the facts that training stated, the most popular first."""
     views = {question.id: question.popularity or 0 for question in benchmark.questions}
     known = sorted((fact for fact in benchmark.facts if views[fact.id]), key=lambda f: -views[f.id])
-    return known[: round(HEAD * len(known))]
+    return known[: round(share * len(known))]
 
 
 def _objects(facts: Sequence[Fact]) -> dict[str | None, list[str]]:
