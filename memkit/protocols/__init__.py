@@ -5,12 +5,16 @@ from memkit.protocols.arms import outcomes
 from memkit.protocols.collapse import collapse
 from memkit.protocols.conflicts import conflicts
 from memkit.protocols.editing import editing
+from memkit.protocols.holding import InContext, Retrieval
 from memkit.protocols.lifelong import lifelong
 from memkit.protocols.mallen import matched, published
 from memkit.protocols.poisoning import poison, poisoning
 from memkit.protocols.popularity import popularity
+from memkit.protocols.ripple import ripple
 
 __all__ = [
+    "InContext",
+    "Retrieval",
     "collapse",
     "conflicts",
     "cost",
@@ -22,4 +26,5 @@ __all__ = [
     "poisoning",
     "popularity",
     "published",
+    "ripple",
 ]
