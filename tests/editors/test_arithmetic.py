@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from memkit import Adapter, BadInput, ExtSub, FingerprintMismatch, LoRA, Merge, TaskNegation
@@ -42,17 +42,17 @@ def by_rows(plus, minus, strength):
     return torch.stack(rows)
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 12), st.integers(1, 12), st.integers(1, 4), st.integers(0, 99), st.floats(0, 3)
 )
 def test_ext_sub_is_the_loop_over_rows(d_out, d_in, rank, seed, strength):
     """Shapes of all kinds: wide, tall, and ranks beyond the smaller side."""
     plus, minus = factors(d_out, d_in, rank, seed), factors(d_out, d_in, rank + 1, seed + 1000)
+    cosines = torch.nn.functional.cosine_similarity(dense(plus), dense(minus))
+    assume(cosines.min() > -0.99)  # rows that are almost opposite: the loop divides by nothing
     wanted = by_rows(dense(plus), dense(minus), strength)
-    if not wanted.isfinite().all() or (d_in == 1 and (dense(plus) * dense(minus) < 0).any()):
-        return  # opposite rows, see below
     made = ExtSub(adapter(plus), adapter(minus), strength).combined().changes["a.map"]
-    # near-opposite rows make the loop divide by almost nothing; the closed form does not
     scale = float(dense(plus).abs().max() + 3 * dense(minus).abs().max())
     torch.testing.assert_close(dense(made), wanted, atol=1e-6 * scale, rtol=1e-6)
 
