@@ -3,6 +3,7 @@
 from memkit.world.bert import BERTRecipe
 from memkit.world.chains import multihop_cases, ripple_cases
 from memkit.world.edits import modifications, practice
+from memkit.world.experts import Experts, corrupted, experts, falsified, lessons, some_facts
 from memkit.world.folder import make, write
 from memkit.world.generate import Sizes, generate
 from memkit.world.gpt2 import GPT2Recipe
@@ -16,13 +17,18 @@ from memkit.world.table import Wording, from_table, read_wordings
 __all__ = [
     "BERTRecipe",
     "Caseload",
+    "Experts",
     "GPT2Recipe",
     "KINDS",
     "Sizes",
     "T5Recipe",
     "Wording",
+    "corrupted",
+    "experts",
+    "falsified",
     "from_table",
     "generate",
+    "lessons",
     "make",
     "measure",
     "modifications",
@@ -33,6 +39,7 @@ __all__ = [
     "read_wordings",
     "ripple_cases",
     "shipped",
+    "some_facts",
     "train",
     "write",
 ]
