@@ -10,13 +10,14 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench docs clean
 
 help:
 	@echo 'make demo    the miniature world: weights, text and router, with a report in demo.html'
 	@echo 'make test    ruff, mypy and the test suite'
 	@echo 'make lint    ruff and mypy alone'
 	@echo 'make bench   the benchmarks of docs/benchmarks'
+	@echo 'make docs    the site, in site/'
 	@echo 'make clean   remove the virtual environment'
 
 setup: $(VENV)/ready
@@ -42,6 +43,9 @@ test: lint
 
 bench: setup
 	$(BIN)/python -m pytest docs/benchmarks --benchmark-only --benchmark-columns=min,median,rounds
+
+docs: setup
+	$(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV)
