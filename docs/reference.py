@@ -62,11 +62,7 @@ def sections() -> dict[str, dict[str, Any]]:
         "Editors": {cls.__name__: cls for cls in memkit.EDITORS.values()},
         "Retrievers": {},
         "Routers": {},
-        "Protocols": {
-            name: getattr(memkit.protocols, name)
-            for name in memkit.protocols.__all__
-            if callable(getattr(memkit.protocols, name))
-        },
+        "Protocols": {name: getattr(memkit.protocols, name) for name in memkit.protocols.__all__},
     }
     rooms = {"memkit.retrieval": "Retrievers", "memkit.routing": "Routers"}
     for name in memkit.__all__:
@@ -95,6 +91,8 @@ def first_sentence(thing: Any) -> str:
 
 def method_page(title: str, method: Any) -> str:
     """What the module says of the method, then how it is called."""
+    if inspect.ismodule(method):
+        return functions_page(title, method)
     module = sys.modules[method.__module__]
     lines = [
         f"# {title}",
@@ -195,14 +193,14 @@ def default_values(method: Any) -> Iterator[tuple[str, str]]:
 
 
 def functions_page(title: str, module: Any) -> str:
-    """All public functions of a module, with their docstrings."""
+    """All public functions and values of a module, with their docstrings."""
     lines = [f"# {title}", "", prose(inspect.getdoc(module) or "")]
     for name in module.__all__:
-        function = getattr(module, name)
-        if inspect.isfunction(function):
-            shown = re.sub(r"'", "", str(inspect.signature(function)))
-            lines += ["", f"## {name}", "", f"```text\n{name}{shown}\n```", ""]
-            lines.append(prose(inspect.getdoc(function) or ""))
+        thing = getattr(module, name)
+        if inspect.isfunction(thing) or dataclasses.is_dataclass(thing):
+            shown = ", ".join(map(declared, inspect.signature(thing).parameters.values()))
+            lines += ["", f"## {name}", "", f"```text\n{name}({shown})\n```", ""]
+            lines.append(docstring(thing))
     return "\n".join(lines) + "\n"
 
 
