@@ -40,6 +40,52 @@ def test_builds_and_searches_an_index(run, corpus):
     assert code == 0
 
 
+@pytest.fixture
+def opensearch():
+    pytest.importorskip("opensearchpy")
+    from .retrieval.opensearch_double import double
+
+    with double() as (host, _):
+        yield f"opensearch:{host}#mine"
+
+
+@pytest.fixture
+def milvus(tmp_path):
+    pytest.importorskip("milvus_lite")
+    return f"milvus:{tmp_path / 'mine.db'}#mine"
+
+
+@pytest.mark.parametrize("store", ["milvus", "opensearch"])
+@pytest.mark.parametrize("kind", ["bm25", "dense"])
+def test_builds_and_searches_an_index_in_a_store(store, kind, run, corpus, request):
+    target = request.getfixturevalue(store)
+    code, out, err = run("index", "build", corpus, target, "--kind", kind)
+    assert (code, out) == (0, ""), err
+    assert f"indexed 2 passages in {target}" in err
+    code, out, _ = run("index", "search", target, "capital of Peru", "--json", "--corpus", corpus)
+    assert code == 0
+    assert json.loads(out)[0]["passage"]["id"] == "a"
+    code, _, err = run("index", "build", corpus, target, "--kind", kind)
+    assert code == 2
+    assert "has an index 'mine'; allowed: a name that is free" in err
+    assert run("index", "build", corpus, target, "--kind", kind, "--replace")[0] == 0
+
+
+def test_a_token_goes_to_the_store(monkeypatch):
+    from memkit import BadInput
+    from memkit.cli.targets import Target
+
+    monkeypatch.setenv("MEMKIT_TOKEN", "ada:lovelace")
+    assert Target.read("milvus:http://host:19530#mine").client()[1] == {"token": "ada:lovelace"}
+    opensearch = Target.read("opensearch:https://host:9200")
+    assert (opensearch.place, opensearch.name) == ("https://host:9200", "memkit")
+    assert opensearch.client()[1] == {"auth": ("ada", "lovelace")}
+    monkeypatch.setenv("MEMKIT_TOKEN", "key")
+    with pytest.raises(BadInput, match="allowed for OpenSearch: user:password"):
+        opensearch.client()
+    assert Target.read("C:/indexes/mine").store == "folder"
+
+
 def test_opens_dense_indexes(run, tmp_path, monkeypatch):
     from memkit.retrieval import dense
 
@@ -218,6 +264,18 @@ BAD = {
     "an encoder for BM25": (
         ["index", "build", "corpus.jsonl", "out", "--encoder", "x"],
         "--encoder is 'x'",
+    ),
+    "an engine in a store": (
+        ["index", "build", "corpus.jsonl", "milvus:x.db", "--engine", "lucene"],
+        "--engine is 'lucene' for milvus:x.db#memkit; allowed: auto",
+    ),
+    "Ray for a store": (
+        ["index", "build", "corpus.jsonl", "milvus:x.db", "--kind", "dense", "--on", "ray"],
+        "--on is 'ray' for milvus:x.db#memkit; allowed: local",
+    ),
+    "a store without address": (
+        ["index", "search", "opensearch:host:9200", "x"],
+        "'opensearch:host:9200' names no place; allowed: milvus:FILE",
     ),
     "a folder that exists": (["index", "build", "corpus.jsonl", "index"], "'index' exists"),
     "k of 0 in a search": (["index", "search", "index", "x", "-k", "0"], "k is 0; allowed"),

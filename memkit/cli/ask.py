@@ -35,7 +35,10 @@ def ask(
     model: Annotated[
         str | None, typer.Option(help="Folder or Hub id of a model; default: the miniature world.")
     ] = None,
-    index: Annotated[Path | None, typer.Option(help="An index, for --model.")] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(help="For --model: a folder, milvus:ADDRESS#NAME or opensearch:ADDRESS#NAME."),
+    ] = None,
     fit: Annotated[
         Path | None,
         typer.Option(
@@ -72,7 +75,7 @@ def ask(
 
 
 def _miniature(
-    world: Path | None, route: Route, index: Path | None, fit: Path | None, table: Path | None
+    world: Path | None, route: Route, index: str | None, fit: Path | None, table: Path | None
 ) -> QA:
     """The world's QA; its router is only fitted where it is asked."""
     from memkit.routing.baselines import Always
@@ -95,7 +98,7 @@ def _miniature(
 
 def _own(
     model: str,
-    index: Path | None,
+    index: str | None,
     fit: Path | None,
     table: Path | None,
     world: Path | None,
@@ -116,7 +119,7 @@ def _own(
             f"--popularity is {str(table)!r} without --fit; allowed: both. The threshold is learnt "
             "from questions whose answers are known: --fit FILE."
         )
-    from memkit.cli.index import open_index
+    from memkit.cli.targets import open_index
     from memkit.lm.model import LM
     from memkit.qa import QA
     from memkit.routing.table import PopularityTable

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from memkit.cli.output import note, say, say_json
-from memkit.errors import BadInput, IndexMismatch
+from memkit.cli.targets import Target, open_index
+from memkit.errors import BadInput
 from memkit.types import Hit
 
-if TYPE_CHECKING:
-    from memkit.retrieval.bm25 import BM25
-    from memkit.retrieval.dense import Dense
-
-__all__ = ["app", "open_index", "show"]
+__all__ = ["app", "show"]
 
 app = typer.Typer(help="Build and search indexes of passages.", no_args_is_help=True)
+PLACES = "a folder, milvus:ADDRESS#NAME or opensearch:ADDRESS#NAME"
 ENGINES = {"bm25": ("auto", "lucene", "bm25s"), "dense": ("auto", "exact", "faiss")}
 
 
@@ -35,10 +32,10 @@ class Kind(StrEnum):
 @app.command()
 def build(
     corpus: Annotated[Path, typer.Argument(help="Passages: .jsonl, .csv or .tsv with id, text.")],
-    out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    out: Annotated[str, typer.Argument(help=f"What to make: {PLACES}.")],
     kind: Annotated[Kind, typer.Option(help="What finds the passages.")] = Kind.bm25,
     engine: Annotated[
-        str, typer.Option(help="bm25: auto, lucene, bm25s. dense: auto, exact, faiss.")
+        str, typer.Option(help="In a folder. bm25: auto, lucene, bm25s. dense: auto, exact, faiss.")
     ] = "auto",
     encoder: Annotated[
         str | None, typer.Option(help="dense: folder or Hub id of a sentence-transformers model.")
@@ -54,6 +51,34 @@ def build(
     """Index the passages of a file. A build that was broken off goes on where it stopped."""
     from memkit.benchmarks.corpus import read_corpus
 
+    target = Target.read(out)
+    _check(target, kind, engine, encoder, on)
+    passages = read_corpus(corpus)
+    options: dict[str, Any] = {"replace": replace}
+    if kind == Kind.dense:
+        from memkit.retrieval.encoders import PACKAGED
+
+        options["encoder"] = encoder or PACKAGED
+    if target.store != "folder":
+        store, user = target.client()
+        options |= {"kind": kind.value, **user}
+        index = store.build(passages, target.place, target.name, **options)
+        note(f"indexed {len(index):,} passages in {target}")
+    elif kind == Kind.bm25:
+        from memkit.retrieval.bm25 import BM25
+
+        with BM25.build(passages, out, engine=engine, **options) as terms:  # type: ignore[arg-type]
+            note(f"indexed {len(terms):,} passages in {out} ({terms.engine})")
+    else:
+        from memkit.retrieval.dense import Dense
+
+        options |= {"engine": engine, "on": on, "workers": workers}
+        vectors = Dense.build(passages, out, **options)
+        note(f"indexed {len(vectors):,} passages in {out} ({vectors.encoder.name})")
+
+
+def _check(target: Target, kind: Kind, engine: str, encoder: str | None, on: str) -> None:
+    """Raise `BadInput` for options that this kind of index, or its place, has not."""
     if engine not in ENGINES[kind]:
         raise BadInput(
             f"--engine is {engine!r}; allowed for {kind}: {', '.join(ENGINES[kind])}. Choose one."
@@ -66,33 +91,17 @@ def build(
         raise BadInput(
             f"--on is {on!r}, and BM25 encodes nothing; allowed: --on with --kind dense."
         )
-    passages = read_corpus(corpus)
-    index: BM25 | Dense
-    if kind == Kind.bm25:
-        from memkit.retrieval.bm25 import BM25
-
-        index = BM25.build(passages, out, engine=engine, replace=replace)  # type: ignore[arg-type]
-        with index:
-            note(f"indexed {len(index):,} passages in {out} ({index.engine})")
-    else:
-        from memkit.retrieval.dense import Dense
-        from memkit.retrieval.encoders import PACKAGED
-
-        index = Dense.build(
-            passages,
-            out,
-            encoder=encoder or PACKAGED,
-            engine=engine,  # type: ignore[arg-type]
-            replace=replace,
-            on=on,  # type: ignore[arg-type]
-            workers=workers,
-        )
-        note(f"indexed {len(index):,} passages in {out} ({index.encoder.name})")
+    for name, value, usual in (("--engine", engine, "auto"), ("--on", on, "local")):
+        if target.store != "folder" and value != usual:
+            raise BadInput(
+                f"{name} is {value!r} for {target}; allowed: {usual}, since that is for indexes in "
+                "folders. Leave it out."
+            )
 
 
 @app.command()
 def search(
-    folder: Annotated[Path, typer.Argument(help="An index.")],
+    index: Annotated[str, typer.Argument(help=f"An index: {PLACES}.")],
     query: Annotated[str, typer.Argument(help="What to search for.")],
     k: Annotated[int, typer.Option("--k", "-k", help="How many passages.")] = 10,
     corpus: Annotated[
@@ -101,39 +110,13 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find the passages that fit a query best."""
-    hits = open_index(folder, corpus).search([query], k)[0]
+    hits = open_index(index, corpus).search([query], k)[0]
     if as_json:
         say_json([asdict(hit) for hit in hits])
     else:
         show(hits)
         if not hits:
             note("nothing was found")
-
-
-def open_index(folder: Path, corpus: Path | None = None) -> BM25 | Dense:
-    """The index in a folder, of whatever kind it says it is, and of `corpus` if that is given.
-
-    Raises `IndexMismatch`.
-    """
-    from memkit.benchmarks.corpus import read_corpus
-
-    passages = None if corpus is None else read_corpus(corpus)
-    try:
-        kind = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        kind = "bm25"  # which says what is wrong, and opens Lucene indexes of others
-    if kind == "bm25":
-        from memkit.retrieval.bm25 import BM25
-
-        return BM25.open(folder, passages)
-    if kind == "dense":
-        from memkit.retrieval.dense import Dense
-
-        return Dense.open(folder, corpus=passages)
-    raise IndexMismatch(
-        f"{str(folder)!r} is an index of kind {kind!r}; allowed: {', '.join(Kind)}. Build one of "
-        "these: memkit index build CORPUS FOLDER."
-    )
 
 
 def show(hits: Iterable[Hit]) -> None:
