@@ -5,6 +5,8 @@ from memkit.protocols.arms import outcomes
 from memkit.protocols.collapse import collapse
 from memkit.protocols.conflicts import conflicts
 from memkit.protocols.editing import editing
+from memkit.protocols.entities import entities
+from memkit.protocols.entities_methods import Definition, RandomDefinition, Retrieved, Routed
 from memkit.protocols.holding import InContext, Retrieval
 from memkit.protocols.lifelong import lifelong
 from memkit.protocols.mallen import matched, published
@@ -13,12 +15,17 @@ from memkit.protocols.popularity import popularity
 from memkit.protocols.ripple import ripple
 
 __all__ = [
+    "Definition",
     "InContext",
+    "RandomDefinition",
     "Retrieval",
+    "Retrieved",
+    "Routed",
     "collapse",
     "conflicts",
     "cost",
     "editing",
+    "entities",
     "lifelong",
     "matched",
     "outcomes",
