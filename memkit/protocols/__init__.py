@@ -4,6 +4,7 @@ from memkit.protocols import cost
 from memkit.protocols.arms import outcomes
 from memkit.protocols.collapse import collapse
 from memkit.protocols.conflicts import conflicts
+from memkit.protocols.crowded import crowded
 from memkit.protocols.editing import editing
 from memkit.protocols.entities import entities
 from memkit.protocols.entities_methods import Definition, RandomDefinition, Retrieved, Routed
@@ -24,6 +25,7 @@ __all__ = [
     "collapse",
     "conflicts",
     "cost",
+    "crowded",
     "editing",
     "entities",
     "lifelong",

@@ -16,7 +16,18 @@ from memkit.metrics import bootstrap_means, wilson_interval
 from memkit.protocols.editing_result import EMPTY, Cell, aligned, cell_text
 from memkit.protocols.entities_spans import View
 
-__all__ = ["ALL", "BASE", "Aside", "EntitiesResult", "Row", "Summary", "share", "summarised"]
+__all__ = [
+    "ALL",
+    "BASE",
+    "Aside",
+    "EntitiesResult",
+    "Row",
+    "Summary",
+    "cells_of",
+    "perplexity",
+    "share",
+    "summarised",
+]
 
 Floats = npt.NDArray[np.float64]
 BASE = "base"
@@ -218,10 +229,11 @@ def _choices(
     p = np.array([[view.probability or 0.0 for view in pair] for pair in pairs])
     gain = p[:, 1] - p[:, 0]
     rest = {"gain": gain, "improved": (gain > NOISE).astype(float)}
-    return _cells("accuracy", right, entities, share, samples, seed) | {
-        name: _cells(name, np.column_stack([p[:, 0], values]), entities, share, samples, seed)[name]
-        for name, values in rest.items()
-    }
+    cells = cells_of("accuracy", right, entities, share, samples, seed)
+    for name, values in rest.items():
+        columns = np.column_stack([p[:, 0], values])
+        cells[name] = cells_of(name, columns, entities, share, samples, seed)[name]
+    return cells
 
 
 def _perplexities(
@@ -233,8 +245,8 @@ def _perplexities(
     where = np.array([names.index(entity) for entity in entities])
     means = np.array([nll[where == i].mean(axis=0) for i in range(len(names))])
     return {
-        **_cells("perplexity", nll, entities, perplexity, samples, seed),
-        **_cells("macro", means, names, perplexity, samples, seed),
+        **cells_of("perplexity", nll, entities, perplexity, samples, seed),
+        **cells_of("macro", means, names, perplexity, samples, seed),
     }
 
 
@@ -244,10 +256,10 @@ def _asides(
     if not rows:
         return {}
     values = np.array([[row.before, row.after] for row in rows])
-    return _cells(name, values, [row.entity for row in rows], score, samples, seed)
+    return cells_of(name, values, [row.entity for row in rows], score, samples, seed)
 
 
-def _cells(
+def cells_of(
     name: str,
     values: Floats,
     groups: Sequence[Hashable],
