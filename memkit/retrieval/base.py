@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 from memkit.errors import BadInput
 from memkit.types import Hit, Passage
 
-__all__ = ["Index", "Retriever", "check_corpus", "check_search", "ranked"]
+__all__ = [
+    "Closing",
+    "Index",
+    "Retriever",
+    "check_corpus",
+    "check_search",
+    "ranked",
+    "taken",
+    "unknown",
+]
 
 
 @runtime_checkable
@@ -48,6 +57,20 @@ class Index(Retriever, Protocol):
         ...
 
 
+class Closing:
+    """What is closed where its `with` block ends."""
+
+    def close(self) -> None:
+        """Let go of whatever is held."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 def check_search(queries: Sequence[str], k: int) -> None:
     """Raise `BadInput` unless `queries` is a list of non-empty texts and `k` at least 1."""
     if isinstance(queries, str):
@@ -83,3 +106,19 @@ def ranked(scored: Iterable[tuple[Passage, float]], k: int) -> list[Hit]:
     """The `k` best of (passage, score) pairs as hits: by score, then by id, ranks from 1."""
     best = sorted(scored, key=lambda pair: (-pair[1], pair[0].id))[:k]
     return [Hit(passage, score, rank) for rank, (passage, score) in enumerate(best, start=1)]
+
+
+def taken(id: str) -> BadInput:
+    """What to raise for a passage to be added whose id is there already."""
+    return BadInput(
+        f"passage id {id!r} is in the index already; allowed: new ids. Replace the old passage, "
+        "or rename the new one; nothing was changed."
+    )
+
+
+def unknown(id: str) -> BadInput:
+    """What to raise for an id that is not there."""
+    return BadInput(
+        f"no passage has the id {id!r}; allowed: ids of passages in the index. Check the id; "
+        "nothing was changed."
+    )

@@ -22,13 +22,12 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from memkit.errors import BadInput, IndexMismatch, MemkitError
 from memkit.files import building
 from memkit.retrieval import java
-from memkit.retrieval.base import check_search
+from memkit.retrieval.base import Closing, check_search
 from memkit.retrieval.bm25s_engine import Bm25s
 from memkit.retrieval.lucene import Lucene, StoredPassages, is_lucene
 from memkit.retrieval.manifest import Manifest
@@ -43,7 +42,7 @@ ANALYSER = "lucene-english-porter"
 K1, B = 0.9, 0.4
 
 
-class BM25:
+class BM25(Closing):
     """A BM25 index of passages; make one with `build` or `open`.
 
     A search finds passages that hold a term of the query: `k` beyond the matches returns the
@@ -260,17 +259,6 @@ class BM25:
                 f"the index {str(self.path)!r} is closed; allowed: an open one. Open it again with "
                 "BM25.open, or use it inside its `with` block."
             )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _open_engine(path: Path, manifest: Manifest) -> Lucene | Bm25s:

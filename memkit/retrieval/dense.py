@@ -24,6 +24,7 @@ import numpy.typing as npt
 from memkit.errors import BadInput, IndexMismatch
 from memkit.files import building
 from memkit.retrieval.base import check_corpus, check_search
+from memkit.retrieval.encoder_card import check_encoder, open_encoder, settings_of
 from memkit.retrieval.encoders import PACKAGED, Encoder, load_encoder
 from memkit.retrieval.exact import Vectors, exact_search, largest_norm
 from memkit.retrieval.hnsw import EF_BUILD, EF_SEARCH, HNSW, NEIGHBOURS, require_faiss
@@ -125,16 +126,8 @@ class Dense:
         manifest = Manifest.read(path, kind=KIND)
         if corpus is not None:
             manifest.check_corpus(corpus)
-        if encoder is None:
-            if manifest.parameters["encoder"] is None:
-                raise BadInput(
-                    f"{str(path)!r} was made with the object {manifest.encoder!r} as its encoder; "
-                    "allowed: that encoder. Pass it: Dense.open(path, encoder=...)."
-                )
-            encoder = str(manifest.encoder)
-        if isinstance(encoder, str):
-            encoder = load_encoder(encoder, **(manifest.parameters["encoder"] or {}))
-        return cls(path, encoder)
+        call = "Dense.open(path, encoder=...)"
+        return cls(path, open_encoder(_noted(manifest), encoder, repr(str(path)), call))
 
     def __repr__(self) -> str:
         return (
@@ -222,17 +215,8 @@ class Dense:
     def _load(self) -> None:
         """Map the files into memory. Raises `IndexMismatch` for what does not fit together."""
         self.manifest = manifest = Manifest.read(self.path, kind=KIND)
-        encoder, parameters = self.encoder, manifest.parameters
-        if (encoder.sha256, encoder.similarity) != (
-            manifest.encoder_sha256,
-            parameters["similarity"],
-        ):
-            raise IndexMismatch(
-                f"{str(self.path)!r} was made with the encoder {manifest.encoder!r} (sha256 "
-                f"{manifest.encoder_sha256}, {parameters['similarity']}), and {encoder.name!r} "
-                f"(sha256 {encoder.sha256}, {encoder.similarity}) was given. Open it with the "
-                "encoder that made it, or build an index with the other one."
-            )
+        parameters = manifest.parameters
+        check_encoder(_noted(manifest), self.encoder, repr(str(self.path)))
         self._passages = PassageFile(self.path)
         vectors = np.load(self.path / VECTORS, mmap_mode="r", allow_pickle=False)
         self._vectors = np.asarray(vectors)  # the same memory, read faster than a memmap
@@ -246,6 +230,16 @@ class Dense:
         self._graph = None
         if manifest.engine == "faiss":
             self._graph = HNSW(self.path / GRAPH, self._vectors, self._norm)
+
+
+def _noted(manifest: Manifest) -> dict[str, Any]:
+    """What the manifest says of the encoder, as a card."""
+    return {
+        "encoder": manifest.encoder,
+        "encoder_sha256": manifest.encoder_sha256,
+        "similarity": manifest.parameters["similarity"],
+        "settings": manifest.parameters["encoder"],
+    }
 
 
 def _by_id(passages: Iterable[Passage]) -> list[Passage]:
@@ -316,8 +310,7 @@ def _write(
         "similarity": encoder.similarity,
         "max_tokens": encoder.max_tokens,
         "norm": largest_norm(vectors),
-        # what `load_encoder` needs to make it again; an object that says nothing must be given
-        "encoder": dict(settings) if (settings := getattr(encoder, "settings", None)) else None,
+        "encoder": settings_of(encoder),
     }
     if engine == "faiss":
         HNSW.build(folder / GRAPH, vectors)

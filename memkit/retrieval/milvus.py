@@ -15,14 +15,14 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 from memkit import __version__
 from memkit.errors import BadInput, IndexMismatch
 from memkit.progress import track
-from memkit.retrieval.base import check_corpus, check_search
+from memkit.retrieval.base import Closing, check_corpus, check_search, taken, unknown
 from memkit.retrieval.bm25 import ANALYSER, K1, B, check_parameters
+from memkit.retrieval.encoder_card import encoder_card, open_encoder
 from memkit.retrieval.encoders import PACKAGED, Encoder, load_encoder
 from memkit.retrieval.manifest import Manifest
 from memkit.retrieval.milvus_arms import Card, Terms, Vectors, check_whole
@@ -39,7 +39,7 @@ FORMAT = 1
 PATIENCE = Patience()
 
 
-class Milvus:
+class Milvus(Closing):
     """An index in a Milvus; made by `build` or `open`.
 
     A BM25 search finds passages that hold a term of the query, as `memkit.BM25`; a dense one finds
@@ -189,10 +189,7 @@ class Milvus:
         """
         new = _checked(passages)
         if there := self._store.read([passage.id for passage in new]):
-            raise BadInput(
-                f"passage id {min(there)!r} is in the index already; allowed: new ids. Use "
-                "replace, or rename the new one; nothing was changed."
-            )
+            raise taken(min(there))
         self._change(new, [])
 
     def remove(self, ids: Iterable[str]) -> None:
@@ -219,10 +216,7 @@ class Milvus:
         found = self._store.read(ids)
         for id in ids:
             if id not in found:
-                raise BadInput(
-                    f"no passage has the id {id!r}; allowed: ids of passages in the index. Check "
-                    "the id; nothing was changed."
-                )
+                raise unknown(id)
         return [found[id] for id in ids]
 
     def _change(self, added: list[Passage], removed: list[Passage]) -> None:
@@ -241,17 +235,6 @@ class Milvus:
     def close(self) -> None:
         """Let go of the connection."""
         self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _checked(passages: Iterable[Passage]) -> list[Passage]:
@@ -279,13 +262,7 @@ def _new_card(kind: Kind, arm: Terms | Vectors, digest: str) -> Card:
     card |= {"corpus_sha256": digest, "dimensions": arm.dimensions}
     if isinstance(arm, Terms):
         return card | {"analyser": ANALYSER, "k1": arm.k1, "b": arm.b}
-    settings = getattr(arm.encoder, "settings", None)
-    return card | {
-        "encoder": arm.encoder.name,
-        "encoder_sha256": arm.encoder.sha256,
-        "similarity": arm.encoder.similarity,
-        "settings": dict(settings) if settings is not None else None,
-    }
+    return card | encoder_card(arm.encoder)
 
 
 def _begin(store: Collections, arm: Terms | Vectors, card: Card, count: int, replace: bool) -> int:
@@ -316,22 +293,8 @@ def _arm(
         )
     if card["kind"] == "bm25":
         return Terms(card["k1"], card["b"])
-    if encoder is None and card["settings"] is None:
-        raise BadInput(
-            f"the index {store.name!r} was made with the object {card['encoder']!r} as its "
-            "encoder; allowed: that encoder. Pass it: Milvus.open(uri, name, encoder=...)."
-        )
-    if encoder is None:
-        encoder = load_encoder(card["encoder"], **card["settings"])
-    elif isinstance(encoder, str):
-        encoder = load_encoder(encoder)
-    if (encoder.sha256, encoder.similarity) != (card["encoder_sha256"], card["similarity"]):
-        raise IndexMismatch(
-            f"the index {store.name!r} was made with the encoder {card['encoder']!r} (sha256 "
-            f"{card['encoder_sha256']}, {card['similarity']}), and {encoder.name!r} (sha256 "
-            f"{encoder.sha256}, {encoder.similarity}) was given. Open it with the encoder that "
-            "made it, or build an index with the other one."
-        )
+    index, call = f"the index {store.name!r}", "Milvus.open(uri, name, encoder=...)"
+    encoder = open_encoder(card, encoder, index, call)
     return Vectors(encoder, card["dimensions"], batch_size)
 
 

@@ -17,8 +17,16 @@ from typing import Any, Literal, get_args
 
 from memkit import __version__
 from memkit.errors import BadInput, IndexMismatch
-from memkit.retrieval.base import check_corpus, check_search, ranked
+from memkit.retrieval.base import (
+    Closing,
+    check_corpus,
+    check_search,
+    ranked,
+    taken,
+    unknown,
+)
 from memkit.retrieval.bm25 import ANALYSER, K1, B, check_parameters
+from memkit.retrieval.encoder_card import encoder_card, open_encoder
 from memkit.retrieval.encoders import PACKAGED, Encoder, load_encoder
 from memkit.retrieval.manifest import Manifest
 from memkit.retrieval.opensearch_client import Client, settings
@@ -36,7 +44,7 @@ LONGEST_ID = 512  # bytes
 PATIENCE = Patience()
 
 
-class OpenSearch:
+class OpenSearch(Closing):
     """An index in an OpenSearch; made by `build` or `open`.
 
     A BM25 search finds passages that hold a term of the query, a dense one finds `k`. Ties are in
@@ -83,7 +91,7 @@ class OpenSearch:
         if kind == "dense":
             made = load_encoder(encoder) if isinstance(encoder, str) else encoder
             dimensions = encode_texts(made, [passages[0].contents], 1).shape[1]
-            card |= _encoder_card(made, dimensions)
+            card |= encoder_card(made) | {"dimensions": dimensions}
         else:
             card |= {"analyser": ANALYSER, "k1": k1, "b": b}
         client = Client(host, name, auth, patience)
@@ -125,7 +133,10 @@ class OpenSearch:
                 f"analyser {card.get('analyser')!r}; allowed: format {FORMAT}, analyser "
                 f"{ANALYSER!r}. Build it anew."
             )
-        made = _open_encoder(card, encoder, name) if card["kind"] == "dense" else None
+        made = None
+        if card["kind"] == "dense":
+            call = "OpenSearch.open(host, name, encoder=...)"
+            made = open_encoder(card, encoder, f"the index {name!r}", call)
         index = cls(client, card, made)
         if corpus is not None:
             there = list(index.passages())
@@ -180,10 +191,7 @@ class OpenSearch:
             return
         _checked(passages)
         if there := self._client.present([passage.id for passage in passages]):
-            raise BadInput(
-                f"passage id {min(there)!r} is in the index already; allowed: new ids. Use "
-                "replace, or rename the new one; nothing was changed."
-            )
+            raise taken(min(there))
         self._change(passages, [])
 
     def remove(self, ids: Iterable[str]) -> None:
@@ -211,14 +219,15 @@ class OpenSearch:
             self._check_there([passage.id for passage in passages])
             self._change(passages, [])
 
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
     def _check_there(self, ids: Sequence[str]) -> None:
         present = self._client.present(ids)
         for id in ids:
             if id not in present:
-                raise BadInput(
-                    f"no passage has the id {id!r}; allowed: ids of passages in the index. Check "
-                    "the id; nothing was changed."
-                )
+                raise unknown(id)
 
     def _change(self, written: Sequence[Passage], gone: Sequence[str]) -> None:
         card = self._client.check_whole()
@@ -261,34 +270,3 @@ def _nearest(vector: list[float]) -> dict[str, Any]:
 def _product(score: float) -> float:
     """The inner product behind a score of `knn_score`: x + 1 for x >= 0, else 1 / (1 - x)."""
     return score - 1 if score >= 1 else 1 - 1 / score
-
-
-def _encoder_card(encoder: Encoder, dimensions: int) -> dict[str, Any]:
-    given = getattr(encoder, "settings", None)
-    return {
-        "encoder": encoder.name,
-        "encoder_sha256": encoder.sha256,
-        "similarity": encoder.similarity,
-        "settings": dict(given) if given is not None else None,
-        "dimensions": dimensions,
-    }
-
-
-def _open_encoder(card: dict[str, Any], encoder: str | Encoder | None, name: str) -> Encoder:
-    if encoder is None and card["settings"] is None:
-        raise BadInput(
-            f"the index {name!r} was made with the object {card['encoder']!r} as its encoder; "
-            "allowed: that encoder. Pass it: OpenSearch.open(host, name, encoder=...)."
-        )
-    if encoder is None:
-        encoder = load_encoder(card["encoder"], **card["settings"])
-    elif isinstance(encoder, str):
-        encoder = load_encoder(encoder)
-    if (encoder.sha256, encoder.similarity) != (card["encoder_sha256"], card["similarity"]):
-        raise IndexMismatch(
-            f"the index {name!r} was made with the encoder {card['encoder']!r} (sha256 "
-            f"{card['encoder_sha256']}, {card['similarity']}), and {encoder.name!r} (sha256 "
-            f"{encoder.sha256}, {encoder.similarity}) was given. Open it with the encoder that "
-            "made it, or build an index with the other one."
-        )
-    return encoder

@@ -108,6 +108,10 @@ class Client:
 
         return self.patience.ask(answer, host=self.place, doing=doing, transient=(TimeoutError,))
 
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
     def card(self) -> dict[str, Any] | None:
         """The card, {} in an index of others, None where there is no such index."""
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from memkit.errors import BadInput, IndexMismatch
-from memkit.retrieval.base import check_corpus
+from memkit.errors import IndexMismatch
+from memkit.retrieval.base import check_corpus, taken, unknown
 from memkit.types import Passage
 
 __all__ = ["PassageFile", "corpus_sha256", "write_passages"]
@@ -119,10 +119,7 @@ class PassageFile:
         """The row of the passage with this id. Raises `BadInput` if there is none."""
         row = self._find(id)
         if row is None:
-            raise BadInput(
-                f"no passage has the id {id!r}; allowed: ids of the {len(self)} passages in the "
-                "index. Check the id; nothing was changed."
-            )
+            raise unknown(id)
         return row
 
     def rows(self, ids: Iterable[str]) -> list[int]:
@@ -137,10 +134,7 @@ class PassageFile:
         passages = list(passages)
         for passage in check_corpus(passages) if passages else ():
             if passage.id in self:
-                raise BadInput(
-                    f"passage id {passage.id!r} is in the index already; allowed: new ids. "
-                    "Remove the old passage first, or rename the new one; nothing was changed."
-                )
+                raise taken(passage.id)
         return passages
 
     def check_old(self, passages: Iterable[Passage]) -> list[Passage]:

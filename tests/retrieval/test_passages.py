@@ -42,7 +42,7 @@ def test_finds_every_row_by_id_and_no_other(file):
 
 
 def test_names_an_unknown_id(file):
-    with pytest.raises(BadInput, match=r"'p3'.*4 passages.*Check the id"):
+    with pytest.raises(BadInput, match=r"'p3'.*ids of passages.*Check the id"):
         file.row("p3")
     with pytest.raises(BadInput, match="'p3'"):
         file.rows(["p1", "p3"])
@@ -57,7 +57,7 @@ def test_has_no_rows_outside(file, row):
 def test_new_passages_must_be_new(file):
     assert file.check_new([]) == []
     assert file.check_new([Passage("p3", "New.")]) == [Passage("p3", "New.")]
-    with pytest.raises(BadInput, match=r"'p2' is in the index already.*Remove"):
+    with pytest.raises(BadInput, match=r"'p2' is in the index already.*Replace"):
         file.check_new([Passage("p3", "New."), Passage("p2", "Old.")])
     with pytest.raises(BadInput, match=r"'p3' stands twice"):
         file.check_new([Passage("p3", "New."), Passage("p3", "New.")])
