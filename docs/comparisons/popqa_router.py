@@ -99,6 +99,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--dense", action="store_true", help="add the arm of dense retrieval")
     parser.add_argument("--limit", type=int, help="take the first so many questions")
     parser.add_argument("--steps", type=int, default=3_000, help="of training")
+    parser.add_argument("--layers", type=int, default=4, help="of the model that is trained")
+    parser.add_argument("--width", type=int, default=192, help="of its layers; a multiple of 32")
+    parser.add_argument("--exercises", type=int, default=12, help="of reading, in a step")
     parser.add_argument("--keep", type=Path, help="keep the trained world in this folder")
     parser.add_argument("--out", type=Path, help="write results.json and report.html here")
     parser.add_argument("--seed", type=int, default=0)
@@ -109,7 +112,16 @@ def trained(bench: Benchmark, args: argparse.Namespace, scratch: Path) -> Path:
     """The folder of a small model, trained on the table's facts."""
     folder = args.keep or scratch
     if not (folder / "model").is_dir():
-        recipe = GPT2Recipe(vocabulary=4_000, statement_rows=10, steps=args.steps, seed=args.seed)
+        recipe = GPT2Recipe(
+            layers=args.layers,
+            width=args.width,
+            heads=args.width // 32,
+            vocabulary=4_000,
+            steps=args.steps,
+            statement_rows=10,
+            exercises=args.exercises,
+            seed=args.seed,
+        )
         print(f"training on {len(bench.facts)} facts, {args.steps} steps", file=sys.stderr)
         make(bench, folder, recipe, origin={"data": Path(args.data or "Hub").name})
     return folder / "model"
