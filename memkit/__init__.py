@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         UnsupportedModel,
     )
     from memkit.lm.generation import Completion
+    from memkit.lm.harness import to_lm_eval
     from memkit.lm.model import LM
     from memkit.lm.scoring import TargetLogprob
     from memkit.prompts import Template
@@ -175,6 +176,7 @@ _HOME = {
     "load_adapter": "memkit.editors.peft_folder",
     "load_edit": "memkit.editors.artefact",
     "locate": "memkit.editors.locating",
+    "to_lm_eval": "memkit.lm.harness",
 }
 _ROOMS = ("benchmarks", "metrics", "protocols", "world")
 
@@ -263,6 +265,7 @@ __all__ = [
     "locate",
     "metrics",
     "protocols",
+    "to_lm_eval",
     "world",
 ]
 

@@ -184,7 +184,21 @@ class LM:
         truncated here), or a parameter is not allowed; `UnsupportedModel` if the kind has no
         generation.
         """
-        return [done for done, _ in self._generate(prompts, max_new_tokens, stop, batch_size)]
+        rows = self._asked(prompts, max_new_tokens)
+        return [done for done, _ in self._generate(rows, max_new_tokens, stop, batch_size)]
+
+    def complete_ids(
+        self,
+        rows: Sequence[Sequence[int]],
+        max_new_tokens: int = 16,
+        stop: str | Sequence[str] = ("\n",),
+        batch_size: int = 32,
+    ) -> list[Completion]:
+        """As `complete`, of prompts given as token ids, special tokens included."""
+        self._asked((), max_new_tokens)
+        room = max_new_tokens if self.kind == "decoder" else 0
+        rows = self._fitting(rows, [room] * len(rows))
+        return [done for done, _ in self._generate(rows, max_new_tokens, stop, batch_size)]
 
     def draft(
         self,
@@ -211,31 +225,34 @@ class LM:
             glance.places, glance.ask = batch, lambda firsts: admit(batch, firsts)
             return glance
 
-        made = self._generate(prompts, max_new_tokens, stop, batch_size, seen)
+        rows = self._asked(prompts, max_new_tokens)
+        made = self._generate(rows, max_new_tokens, stop, batch_size, seen)
         firsts = glance.firsts
         return [
             Draft(firsts[i], done if state.tokens else None, tuple(state.entropies))
             for i, (done, state) in enumerate(made)
         ]
 
-    def _generate(
-        self,
-        prompts: Sequence[str],
-        max_new_tokens: int,
-        stop: str | Sequence[str],
-        batch_size: int,
-        glance: Callable[[Sequence[int]], Glance] | None = None,
-    ) -> list[tuple[Completion, Generated]]:
+    def _asked(self, prompts: Sequence[str], max_new_tokens: int) -> list[list[int]]:
+        """Ids of prompts that are to be continued by so many tokens."""
         if self.kind not in ("decoder", "encoder-decoder"):
             raise UnsupportedModel(
                 f"a {self.kind} model does not generate; allowed: a decoder or an encoder-decoder. "
                 "Score what it may say with logprob(prompts, targets)."
             )
-        stops = check_stops(stop)
         check_count("max_new_tokens", max_new_tokens)
         check_texts("prompts", prompts)
-        room = max_new_tokens if self.kind == "decoder" else 0
-        rows = self._prompts(prompts, room)
+        return self._prompts(prompts, max_new_tokens if self.kind == "decoder" else 0)
+
+    def _generate(
+        self,
+        rows: list[list[int]],
+        max_new_tokens: int,
+        stop: str | Sequence[str],
+        batch_size: int,
+        glance: Callable[[Sequence[int]], Glance] | None = None,
+    ) -> list[tuple[Completion, Generated]]:
+        stops = check_stops(stop)
         ended = self._ended(stops)
         results: dict[int, Generated] = {}
         for batch in self._batches(rows, batch_size, "generating"):
@@ -285,7 +302,22 @@ class LM:
             )
         goals = [self._target(target) for target in targets]
         room = 0 if self.kind in ("encoder-decoder", "classifier") else goals
-        rows = self._prompts(prompts, room)
+        return self._scored(self._prompts(prompts, room), goals, batch_size)
+
+    def logprob_ids(
+        self,
+        rows: Sequence[Sequence[int]],
+        targets: Sequence[Sequence[int]],
+        batch_size: int = 32,
+    ) -> list[TargetLogprob]:
+        """As `logprob`, of prompts and targets given as token ids, special tokens included."""
+        apart = self.kind == "encoder-decoder"
+        given = self._fitting(rows, [0 if apart else len(target) for target in targets])
+        return self._scored(given, [list(target) for target in targets], batch_size)
+
+    def _scored(
+        self, rows: list[list[int]], goals: list[list[int]], batch_size: int
+    ) -> list[TargetLogprob]:
         results: dict[int, list[Scored]] = {}
         for batch in self._batches(rows, batch_size, "scoring"):
             scores = self._score([rows[i] for i in batch], [goals[i] for i in batch], batch_size)
@@ -366,15 +398,22 @@ class LM:
     ) -> list[list[int]]:
         """Ids of the prompts, each of which has to fit into the window with its room."""
         rows = [self.codec.prompt(prompt) for prompt in prompts]
-        for i, row in enumerate(rows):
-            more = room if isinstance(room, int) else len(room[i])
-            if len(row) + more > self.window:
+        more = [room if isinstance(room, int) else len(room[i]) for i in range(len(rows))]
+        return self._fitting(rows, more, prompts)
+
+    def _fitting(
+        self, rows: Sequence[Sequence[int]], more: Sequence[int], texts: Sequence[str] = ()
+    ) -> list[list[int]]:
+        """The rows, each of which has to fit into the window with so many more tokens."""
+        for i, (row, room) in enumerate(zip(rows, more, strict=True)):
+            if len(row) + room > self.window:
+                text = f" ({texts[i][:60]!r}...)" if texts else ""
                 raise BadInput(
-                    f"prompt {i} ({prompts[i][:60]!r}...) has {len(row)} tokens and {more} are to "
+                    f"prompt {i}{text} has {len(row)} tokens and {room} are to "
                     f"follow; allowed: {self.window} together, the model's window. Shorten it, or "
                     "build it within a token budget (memkit.prompts)."
                 )
-        return rows
+        return [list(row) for row in rows]
 
     def _batches(
         self, rows: list[list[int]], size: int, what: str, tokens: int | None = None
