@@ -11,6 +11,7 @@ from memkit.protocols.entities_methods import Definition, RandomDefinition, Retr
 from memkit.protocols.holding import InContext, Retrieval
 from memkit.protocols.lifelong import lifelong
 from memkit.protocols.mallen import matched, published
+from memkit.protocols.multihop import multihop
 from memkit.protocols.poisoning import poison, poisoning
 from memkit.protocols.popularity import popularity
 from memkit.protocols.ripple import ripple
@@ -30,6 +31,7 @@ __all__ = [
     "entities",
     "lifelong",
     "matched",
+    "multihop",
     "outcomes",
     "poison",
     "poisoning",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from memkit.lm.model import LM
     from memkit.retrieval.encoders import Encoder
 
-__all__ = ["Asker", "Held", "InContext", "Retrieval", "Told", "held"]
+__all__ = ["FRAME", "Asker", "Held", "InContext", "Retrieval", "Told", "bare", "held"]
 
 Form = Literal["imagine", "statement"]
 Store = Literal["bm25", "dense", "definitions"]
@@ -170,7 +170,7 @@ class _Written:
         try:
             with self.editor.apply(self.lm, facts) as edit:
                 self._note(edit.report)
-                yield _bare
+                yield bare
         finally:
             self._check(facts[0])
 
@@ -279,8 +279,8 @@ class _Searched:
         return index
 
 
-def _bare(queries: Sequence[str], frames: Sequence[str] | None = None) -> list[str]:
-    """The queries alone."""
+def bare(queries: Sequence[str], frames: Sequence[str] | None = None) -> list[str]:
+    """The queries in their frames, with nothing before them: an `Asker` while no edit holds."""
     frames = frames or [FRAME] * len(queries)
     return [f.replace(FRAME, q) for f, q in zip(frames, queries, strict=True)]
 
@@ -294,10 +294,10 @@ def _fitted(
     room: int,
 ) -> list[str]:
     """Prompts with what is shown before each query, as far as it fits into the window."""
-    bare = _bare(queries, frames)
+    alone = bare(queries, frames)
     made = []
     for whole, query, frame, shown in zip(
-        bare, queries, frames or [FRAME] * len(queries), passages, strict=True
+        alone, queries, frames or [FRAME] * len(queries), passages, strict=True
     ):
         template = Template(question=frame, separator=separator)
         prompt = template.fit(
