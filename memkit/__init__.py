@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from memkit import benchmarks, metrics, protocols, world
+    from memkit import benchmarks, compare, metrics, protocols, world
     from memkit.benchmarks.base import Benchmark
     from memkit.editors import EDITORS
     from memkit.editors.adapter import Adapter
@@ -178,7 +178,7 @@ _HOME = {
     "locate": "memkit.editors.locating",
     "to_lm_eval": "memkit.lm.harness",
 }
-_ROOMS = ("benchmarks", "metrics", "protocols", "world")
+_ROOMS = ("benchmarks", "compare", "metrics", "protocols", "world")
 
 __all__ = [
     "Adapter",
@@ -258,6 +258,7 @@ __all__ = [
     "Unreachable",
     "UnsupportedModel",
     "benchmarks",
+    "compare",
     "demo",
     "erasing",
     "load_adapter",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from memkit import __version__
 from memkit.errors import BadInput
 from memkit.figures import SHORT, by_decile, by_rate, by_relation, by_relative
+from memkit.files import write_text
 from memkit.metrics import Difference, exact_match
 from memkit.protocols.arms import Cell
 from memkit.protocols.popularity import PopularityReport
@@ -164,16 +164,7 @@ def html(
 
 def write(page: str, path: str | os.PathLike[str]) -> None:
     """Write a page to a file, which is whole or as it was before."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        Path(temporary).chmod(0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_text(Path(path), page)
 
 
 def _percent(cell: Cell | None) -> str:

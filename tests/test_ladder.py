@@ -30,9 +30,9 @@ witness
 benchmarks
 world
 protocols
-compare
 figures
 showcase report doctor
+compare
 cli
 testing
 """.strip().splitlines()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from memkit.cli import ask, demo, doctor, edit, index, world
+from memkit.cli import ask, compare, demo, doctor, edit, index, world
 from memkit.cli.output import complain
 from memkit.errors import MemkitError
 
@@ -26,6 +26,8 @@ app.command()(ask.ask)
 app.add_typer(index.app, name="index")
 app.add_typer(edit.app, name="edit")
 app.add_typer(world.app, name="world")
+app.command()(compare.compare)
+app.command()(compare.report)
 app.command()(doctor.doctor)
 
 

@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 
 from memkit.errors import BadInput, MemkitError
-from memkit.lm.layouts import find_layout
+from memkit.lm.layouts import Kind, find_layout
 
-__all__ = ["load", "pick_device", "pick_dtype", "quiet"]
+__all__ = ["kind_of", "load", "pick_device", "pick_dtype", "quiet"]
 
 LIBRARY_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 
@@ -29,16 +29,7 @@ def load(
     Raises `BadInput` and `UnsupportedModel` as `LM.load` says.
     """
     source = _source(name)
-    with _saying(source, "config"):
-        config, _ = transformers.PreTrainedConfig.get_config_dict(source, revision=revision)
-    if "model_type" not in config:
-        raise BadInput(
-            f"{source!r} has no config.json with a model_type; allowed: a folder written by "
-            "save_pretrained, or a model on the Hub. Name the folder that holds config.json."
-        )
-    layout = find_layout(config["model_type"])
-    class_name = (config.get("architectures") or list(layout.heads))[0]
-    layout.kind(class_name)
+    class_name, _ = _class(source, revision)
     with _saying(source, "tokenizer"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, revision=revision)
     with _saying(source, "weights in safetensors"), quiet():
@@ -57,6 +48,11 @@ def load(
     if dtype == "auto" and device.type == "cpu" and model.dtype == torch.float16:
         model = model.float()
     return model.to(device), tokenizer
+
+
+def kind_of(name: str | os.PathLike[str], revision: str | None = None) -> Kind:
+    """What the model is good for, from its config alone. Raises as `load`."""
+    return _class(_source(name), revision)[1]
 
 
 def pick_device(device: str | torch.device) -> torch.device:
@@ -91,6 +87,20 @@ def pick_dtype(dtype: str | torch.dtype) -> Any:
             "the torch.dtype. Choose one of these."
         )
     return chosen
+
+
+def _class(source: str, revision: str | None) -> tuple[str, Kind]:
+    """Name of the transformers class that the config asks for, and its kind."""
+    with _saying(source, "config"):
+        config, _ = transformers.PreTrainedConfig.get_config_dict(source, revision=revision)
+    if "model_type" not in config:
+        raise BadInput(
+            f"{source!r} has no config.json with a model_type; allowed: a folder written by "
+            "save_pretrained, or a model on the Hub. Name the folder that holds config.json."
+        )
+    layout = find_layout(config["model_type"])
+    class_name: str = (config.get("architectures") or list(layout.heads))[0]
+    return class_name, layout.kind(class_name)
 
 
 def _source(name: str | os.PathLike[str]) -> str:

@@ -1,0 +1,66 @@
+"""`memkit compare` and `memkit report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from memkit.cli.output import note, say
+from memkit.errors import BadInput, MemkitError
+
+__all__ = ["compare", "report"]
+
+
+def compare(
+    spec: Annotated[Path, typer.Argument(help="A specification in TOML, see docs/comparisons.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The folder of the records; what is done there stays done.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check it, and estimate time and memory.")
+    ] = False,
+) -> None:
+    """Run a comparison: models by memories by benchmarks by seeds by numbers of edits."""
+    if dry_run:
+        from memkit.compare.estimate import estimate
+
+        for line in estimate(spec, announce=note).lines():
+            say(line)
+        return
+    if out is None:
+        raise BadInput("--out is missing; allowed: a folder for the records. Name one.")
+    from memkit.compare.run import run
+
+    found = run(spec, out, announce=note)
+    say(f"{len(found.done)} cells done, {len(found.failures)} failed, records in {out}")
+    for row in found.manifest["impossible"]:
+        note(f"left out: {row['memory']} on {row['model']}: {row['why']}")
+    if found.failures:
+        names = "; ".join(outcome.cell.name for outcome in found.failures)
+        raise MemkitError(
+            f"{len(found.failures)} cells failed: {names}. Their tracebacks are in "
+            f"{out / 'records.jsonl'}; the same command tries them again."
+        )
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="A run's folder; two are set side by side.")],
+    format: Annotated[str, typer.Option("--format", help="md, csv or latex.")] = "md",
+    out: Annotated[Path | None, typer.Option(help="Write to this file, not to stdout.")] = None,
+) -> None:
+    """The tables of a comparison."""
+    from memkit.compare.formats import FORMATS
+    from memkit.compare.results import results
+    from memkit.compare.tables import tables
+    from memkit.files import write_text
+
+    if format not in FORMATS:
+        raise BadInput(f"--format is {format!r}; allowed: {', '.join(FORMATS)}. Choose one.")
+    text = FORMATS[format]([table for run in runs for table in tables(results(run))])
+    if out is None:
+        say(text.rstrip("\n"))
+        return
+    write_text(out, text)
+    note(f"wrote {out}")

@@ -1,0 +1,319 @@
+"""Retrievers by name, as a specification asks for them: one literal, one line a kind."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from memkit.compare.rows import Rows
+from memkit.errors import BadInput
+from memkit.retrieval.base import Retriever
+from memkit.retrieval.hybrid import DEPTH, RRF_K, Fusion, Normalise
+from memkit.types import Fact, Hit, Passage
+
+if TYPE_CHECKING:
+    from memkit.lm.model import LM
+
+__all__ = ["RETRIEVERS", "Kind", "Material", "current", "following"]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a retriever can be made of.
+
+    `place` finds a path of the specification, `folder` is a scratch folder for indexes, `other`
+    gives another retriever of the specification.
+    """
+
+    rows: Rows
+    lm: LM
+    place: Callable[[str], str]
+    folder: Path
+    other: Callable[[str], Retriever]
+
+    @property
+    def passages(self) -> tuple[Passage, ...]:
+        """The benchmark's passages."""
+        return self.rows.benchmark.passages
+
+
+@dataclass(frozen=True, slots=True)
+class BM25:
+    """An index that is there, or one of the benchmark's passages."""
+
+    path: str | None = None
+    engine: Literal["auto", "lucene", "bm25s"] = "auto"
+    k1: float = 0.9
+    b: float = 0.4
+
+    def build(self, material: Material) -> Retriever:
+        """Open or index."""
+        from memkit.retrieval import bm25
+
+        if self.path is not None:
+            return bm25.BM25.open(material.place(self.path))
+        return bm25.BM25.build(material.passages, engine=self.engine, k1=self.k1, b=self.b)
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """An index that is there, or one of the benchmark's passages, by an encoder."""
+
+    path: str | None = None
+    encoder: str | None = None
+    query_batch_size: int = 1
+
+    def build(self, material: Material) -> Retriever:
+        """Open or encode."""
+        from memkit.retrieval.dense import Dense as Index
+        from memkit.retrieval.encoders import PACKAGED
+
+        if self.path is not None:
+            index = Index.open(material.place(self.path), self.encoder)
+        else:
+            folder = material.folder / f"dense-{len(list(material.folder.iterdir()))}"
+            index = Index.build(material.passages, folder, encoder=self.encoder or PACKAGED)
+        index.query_batch_size = self.query_batch_size
+        return index
+
+
+@dataclass(frozen=True, slots=True)
+class Hybrid:
+    """A fusion of other retrievers of the specification."""
+
+    of: tuple[str, ...]
+    fusion: Fusion = "rrf"
+    rrf_k: float = RRF_K
+    weights: tuple[float, ...] | None = None
+    normalise: Normalise = "min-max"
+    depth: int = DEPTH
+
+    def build(self, material: Material) -> Retriever:
+        """Fuse."""
+        from memkit.retrieval.hybrid import Hybrid as Fused
+
+        return Fused(
+            [material.other(name) for name in self.of],
+            fusion=self.fusion,
+            rrf_k=self.rrf_k,
+            weights=self.weights,
+            normalise=self.normalise,
+            depth=self.depth,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """The benchmark's definitions, by the subjects that a question names."""
+
+    def build(self, material: Material) -> Retriever:
+        """Look them up."""
+        from memkit.retrieval.definitions import Definitions as Lookup
+
+        return Lookup(material.rows.benchmark.definitions)
+
+
+@dataclass(frozen=True, slots=True)
+class GenRead:
+    """What the model itself writes about the question."""
+
+    prompt: str | None = None
+    max_new_tokens: int = 150
+
+    def build(self, material: Material) -> Retriever:
+        """Ask the model."""
+        from memkit.retrieval import genread
+
+        return genread.GenRead(
+            material.lm, prompt=self.prompt or genread.PROMPT, max_new_tokens=self.max_new_tokens
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """Results that were retrieved elsewhere."""
+
+    path: str
+    missing: Literal["error", "empty"] = "error"
+
+    def build(self, material: Material) -> Retriever:
+        """Read them."""
+        from memkit.retrieval.from_file import FromFile
+
+        return FromFile(material.place(self.path), missing=self.missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An index in a store that is running, which memkit built there."""
+
+    address: str
+    name: str = "memkit"
+    encoder: str | None = None
+
+    def build(self, material: Material) -> Retriever:
+        """Open it in Milvus."""
+        from memkit.retrieval.milvus import Milvus
+
+        return Milvus.open(material.place(self.address), self.name, self.encoder)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSearch(Store):
+    """The same in OpenSearch."""
+
+    def build(self, material: Material) -> Retriever:
+        """Open it."""
+        from memkit.retrieval.opensearch import OpenSearch as Index
+
+        return Index.open(self.address, self.name, self.encoder)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteLucene:
+    """Lucene on servers: pairs of an address and the path of an index there."""
+
+    shards: tuple[tuple[str, str], ...]
+
+    def build(self, material: Material) -> Retriever:
+        """Name the servers."""
+        from memkit.retrieval.remote_lucene import RemoteLucene as Remote
+
+        return Remote(self.shards)
+
+
+class Given:
+    """A control: passages that were chosen for each text beforehand."""
+
+    def __init__(self, given: Mapping[str, Sequence[Passage]]) -> None:
+        self.given = given
+
+    def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
+        """The passages of each query; none for another text."""
+        return [
+            [Hit(p, 0.0, rank) for rank, p in enumerate(self.given.get(query, ())[:k], start=1)]
+            for query in queries
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """The control with the passages that hold the answer."""
+
+    def build(self, material: Material) -> Retriever:
+        """Look up the gold passages."""
+        passages = {passage.id: passage for passage in material.passages}
+        return Given(
+            {
+                question.text: [passages[id] for id in question.gold if id in passages]
+                for question in _questions(material.rows)
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Random:
+    """The control with a passage that is not the question's own."""
+
+    def build(self, material: Material) -> Retriever:
+        """Draw one for each question, by the seed of the rows."""
+        import random
+
+        rng = random.Random(material.rows.seed)
+        ids = [passage.id for passage in material.passages]
+        passages = {passage.id: passage for passage in material.passages}
+        given = {}
+        for question in _questions(material.rows):
+            others = [id for id in rng.sample(ids, min(9, len(ids))) if id not in question.gold]
+            given[question.text] = [passages[id] for id in others]
+        return Given(given)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of retriever: its settings, and what a benchmark has to have for it.
+
+    `follows` says that its corpus can follow the edits.
+    """
+
+    settings: type[Any]
+    needs: Literal["passages", "definitions", "nothing"] = "nothing"
+    follows: bool = False
+
+
+RETRIEVERS: Mapping[str, Kind] = {
+    "bm25": Kind(BM25, "passages", follows=True),
+    "definitions": Kind(Definitions, "definitions", follows=True),
+    "dense": Kind(Dense, "passages", follows=True),
+    "file": Kind(File),
+    "genread": Kind(GenRead),
+    "gold": Kind(Gold, "passages", follows=True),
+    "hybrid": Kind(Hybrid, follows=True),
+    "milvus": Kind(Store),
+    "opensearch": Kind(OpenSearch),
+    "random": Kind(Random, "passages"),
+    "remote-lucene": Kind(RemoteLucene),
+}
+
+
+def current(rows: Rows, facts: Sequence[Fact]) -> Rows:
+    """The rows with a corpus, and definitions, in which the facts are said.
+
+    Where a gold passage of the fact's question names the old object it names the new one; a fact
+    without such a passage gets one of its own, its statement. So with its definition.
+    """
+    bench = rows.benchmark
+    gold = {question.id: question.gold for question in bench.questions}
+    passages = {passage.id: passage for passage in bench.passages}
+    definitions = dict(bench.definitions)
+    for number, fact in enumerate(facts):
+        said = False
+        for id in gold.get(fact.id, ()):
+            old = passages.get(id)
+            if old is not None and fact.previous and fact.previous in old.text:
+                passages[id] = replace(old, text=old.text.replace(fact.previous, fact.target))
+                said = True
+        statement = f"{fact.text} {fact.target}."
+        if not said:
+            name = f"edit/{fact.id or number}"
+            passages[name] = Passage(name, statement, fact.subject)
+        known = definitions.get(fact.subject, "")
+        if fact.previous and fact.previous in known:
+            definitions[fact.subject] = known.replace(fact.previous, fact.target)
+        elif definitions:
+            definitions[fact.subject] = f"{known} {statement}".strip()
+    changed = replace(bench, passages=tuple(passages.values()), definitions=definitions)
+    return replace(rows, benchmark=changed)
+
+
+@contextlib.contextmanager
+def following(index: Any, before: Rows, after: Rows) -> Iterator[None]:
+    """An index with what changed between two corpora, within the block."""
+    old = {passage.id: passage for passage in before.benchmark.passages}
+    new = {passage.id: passage for passage in after.benchmark.passages}
+    changed = [passage for id, passage in new.items() if id in old and old[id] != passage]
+    added = [passage for id, passage in new.items() if id not in old]
+    if not hasattr(index, "replace"):
+        raise BadInput(
+            f"the corpus of {index!r} cannot follow the edits; allowed: an index that memkit "
+            'builds here. Leave corpus = "current" out.'
+        )
+    try:
+        if changed:
+            index.replace(changed)
+        if added:
+            index.add(added)
+        yield
+    finally:
+        if changed:
+            index.replace([old[passage.id] for passage in changed])
+        if added:
+            index.remove([passage.id for passage in added])
+
+
+def _questions(rows: Rows) -> Iterator[Any]:
+    yield from (row.question for row in rows.rows)
+    yield from rows.fit

@@ -1,0 +1,76 @@
+"""The schema of records: what is written comes back, and what is something else is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from memkit.compare.records import AnswerRecord, CellRecord, EditRecord, line, read
+from memkit.errors import BadInput
+from memkit.types import Answer, Decision, Fact, Hit, Passage, Prompt, Question
+
+
+def answer(cell="c", id="fact/0/asked/0", score=-math.inf, **changes):
+    question = Question("Où?", ("Paris", "paris"), "S", "place", 12.5, ("p1",), "q1")
+    passage = Passage("p1", "Text with a\nline break.", "Title")
+    decision = Decision("retrieval", score, math.inf, "rare", (passage,), 0.1)
+    hits = (Hit(passage, score, 1), Hit(Passage("p2", "x"), 0.25, 2))
+    prompt = Prompt("Q: Où? A:", 7, ("p1",), "p2", ("p3",))
+    given = Answer("Paris. It", question, decision, hits, ("ROME()",), prompt, -0.5, 0.1)
+    fact = Fact("S", "{} is in", "Paris", "place", "Rome", id="q1")
+    record = AnswerRecord(cell, id, "asked", 0, given, "Paris", {"exact_match": 1.0}, fact, 4096)
+    return dataclasses.replace(record, **changes)
+
+
+def edit(cell="c", id="edit/0"):
+    chosen, parameters = {"layer": "preset"}, ("h.0.weight",)
+    return EditRecord(
+        cell, id, 0, "FineTune()", ("q1", "q2"), (True, False), (None, "too large"),
+        ("warned",), chosen, parameters, 0.5, 100, 200,
+    )  # fmt: skip
+
+
+RECORDS = [
+    answer(),
+    answer(fact=None, score=math.nan),
+    answer(score=1.25),
+    edit(),
+    CellRecord("c", "done", 1.5),
+    CellRecord("c", "failed", 1.5, "ValueError: no", "Traceback ...\n"),
+]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.kind)
+def test_what_is_written_comes_back(record):
+    text = line(record)
+    assert text.endswith(b"\n")
+    assert text.count(b"\n") == 1
+    again = read(json.loads(text, parse_constant=lambda name: pytest.fail(name)))
+    assert line(again) == text
+    if b'"nan"' not in text:  # which is not equal to itself
+        assert again == record
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema": 99}, "schema 99; allowed: 1"),
+        ({"kind": "guess"}, "kind 'guess'; allowed: answer, edit, cell"),
+        ({"more": 1}, "other fields"),
+    ],
+)
+def test_another_schema_is_refused(change, said):
+    values = {**json.loads(line(CellRecord("c", "done", 1.0))), **change}
+    with pytest.raises(BadInput, match=said):
+        read(values)
+
+
+def test_every_field_is_documented():
+    for kind in (AnswerRecord, EditRecord):
+        for field in dataclasses.fields(kind):
+            if field.name not in ("kind", "schema", "cell", "id", "block", "editor", "warnings",
+                                  "chosen", "parameters"):  # fmt: skip
+                assert field.name in kind.__doc__, field.name
