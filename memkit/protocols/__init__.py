@@ -8,6 +8,7 @@ from memkit.protocols.crowded import crowded
 from memkit.protocols.editing import editing
 from memkit.protocols.entities import entities
 from memkit.protocols.entities_methods import Definition, RandomDefinition, Retrieved, Routed
+from memkit.protocols.erasure import erasure
 from memkit.protocols.holding import InContext, Retrieval
 from memkit.protocols.lifelong import lifelong
 from memkit.protocols.mallen import matched, published
@@ -29,6 +30,7 @@ __all__ = [
     "crowded",
     "editing",
     "entities",
+    "erasure",
     "lifelong",
     "matched",
     "multihop",

@@ -11,6 +11,7 @@ from memkit.world.kinds import KINDS, shipped, train
 from memkit.world.measuring import measure
 from memkit.world.opinions import Caseload, opinions
 from memkit.world.probes import probes
+from memkit.world.remarks import remarks
 from memkit.world.t5 import T5Recipe
 from memkit.world.table import Wording, from_table, read_wordings
 
@@ -37,6 +38,7 @@ __all__ = [
     "practice",
     "probes",
     "read_wordings",
+    "remarks",
     "ripple_cases",
     "shipped",
     "some_facts",
