@@ -1,9 +1,10 @@
 """OpenSearch: Lucene's BM25 and vectors, on a server or a cluster.
 
 BM25 is Lucene's own, with the analyser of `memkit.BM25` put together of OpenSearch's parts and its
-k1 and b; `dfs_query_then_fetch` counts idf over all shards. Vectors are memkit's encoders', scored
-exactly by the script `knn_score`: every vector is compared, so a search takes longer the larger the
-corpus is.
+k1 and b; `dfs_query_then_fetch` counts idf over all shards. Vectors are memkit's encoders'. The
+script `knn_score` compares every one, so that a search takes longer the larger the corpus is; with
+`exact=False` a `knn` query walks an HNSW graph of each segment (FAISS), and what that misses is
+missing.
 
 **Never run against a server**: none comes from the package registries. The tests hold the exchanges
 over HTTP to what OpenSearch's reference says of them (versions 2 and 3), with a double on the other
@@ -13,6 +14,7 @@ side. Compare a corpus of yours with `memkit.BM25` or `memkit.Dense` before you 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 from memkit import __version__
@@ -28,6 +30,7 @@ from memkit.retrieval.base import (
 from memkit.retrieval.bm25 import ANALYSER, K1, B, check_parameters
 from memkit.retrieval.encoder_card import encoder_card, open_encoder
 from memkit.retrieval.encoders import PACKAGED, Encoder, load_encoder
+from memkit.retrieval.hnsw import EF_SEARCH
 from memkit.retrieval.manifest import Manifest
 from memkit.retrieval.opensearch_client import Client, settings
 from memkit.retrieval.passages import corpus_sha256
@@ -54,6 +57,7 @@ class OpenSearch(Closing):
     def __init__(self, client: Client, card: dict[str, Any], encoder: Encoder | None) -> None:
         self._client = client
         self._kind = card["kind"]
+        self._exact = card.get("exact", True)
         self._encoder = encoder
 
     @classmethod
@@ -67,6 +71,7 @@ class OpenSearch(Closing):
         encoder: str | Encoder = PACKAGED,
         k1: float = K1,
         b: float = B,
+        exact: bool = True,
         shards: int = 1,
         auth: tuple[str, str] | None = None,
         patience: Patience = PATIENCE,
@@ -74,7 +79,8 @@ class OpenSearch(Closing):
     ) -> OpenSearch:
         """Write the passages to the index `name` at `host`, an address with its port, and open it.
 
-        `encoder` counts for "dense", `k1` and `b` for "bm25"; `auth` is user and password.
+        `encoder` and `exact` count for "dense", `k1` and `b` for "bm25"; `auth` is user and
+        password.
 
         Raises `BadInput` for an empty corpus, an id that stands twice, a name that is there already
         (unless `replace`); `MissingDependency`; `Unreachable`. A build that was broken off is
@@ -91,7 +97,7 @@ class OpenSearch(Closing):
         if kind == "dense":
             made = load_encoder(encoder) if isinstance(encoder, str) else encoder
             dimensions = encode_texts(made, [passages[0].contents], 1).shape[1]
-            card |= encoder_card(made) | {"dimensions": dimensions}
+            card |= encoder_card(made) | {"dimensions": dimensions, "exact": exact}
         else:
             card |= {"analyser": ANALYSER, "k1": k1, "b": b}
         client = Client(host, name, auth, patience)
@@ -103,7 +109,7 @@ class OpenSearch(Closing):
             )
         if found is not None:
             client.drop()
-        client.create(settings(k1, b, shards, dimensions, card | {"state": "building"}))
+        client.create(settings(k1, b, shards, card | {"state": "building"}))
         index = cls(client, card, made)
         client.write(index._rows(passages))
         client.write_card(card | {"state": "whole"})
@@ -165,13 +171,15 @@ class OpenSearch(Closing):
         if not queries:
             return []
         self._client.check_whole()
+        wanted = min(k if self._exact else max(2 * k, EF_SEARCH), MOST)
         asked: list[dict[str, Any]] = [{"match": {"contents": {"query": q}}} for q in queries]
         if self._encoder is not None:
             vectors = encode_queries(self._encoder, queries, 1)
-            asked = [_nearest(vector.tolist()) for vector in vectors]
+            nearest = _every if self._exact else partial(_near, k=wanted)
+            asked = [nearest(vector.tolist()) for vector in vectors]
         results = []
         for query in asked:
-            found, total = self._client.search(query, min(k, MOST))
+            found, total = self._client.search(query, wanted)
             if k > MOST and total > MOST:
                 raise BadInput(
                     f"k is {k} and {total} passages match; allowed in OpenSearch: {MOST}. Ask for "
@@ -260,7 +268,12 @@ def _checked(passages: Iterable[Passage]) -> list[Passage]:
     return passages
 
 
-def _nearest(vector: list[float]) -> dict[str, Any]:
+def _near(vector: list[float], k: int) -> dict[str, Any]:
+    """The `k` passages that the graph of each segment finds; k is how far it is walked, too."""
+    return {"knn": {"vector": {"vector": vector, "k": k}}}
+
+
+def _every(vector: list[float]) -> dict[str, Any]:
     """Every passage, scored by inner product."""
     parameters = {"field": "vector", "query_value": vector, "space_type": "innerproduct"}
     script = {"lang": "knn", "source": "knn_score", "params": parameters}
@@ -268,5 +281,5 @@ def _nearest(vector: list[float]) -> dict[str, Any]:
 
 
 def _product(score: float) -> float:
-    """The inner product behind a score of `knn_score`: x + 1 for x >= 0, else 1 / (1 - x)."""
+    """The inner product x behind a score: x + 1 for x >= 0, else 1 / (1 - x)."""
     return score - 1 if score >= 1 else 1 - 1 / score

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from memkit.errors import IndexMismatch, MemkitError, MissingDependency, Unreachable
 from memkit.retrieval.analysis import STOP_WORDS
+from memkit.retrieval.hnsw import EF_BUILD, NEIGHBOURS
 from memkit.retrieval.remote import Patience
 from memkit.types import Passage
 
@@ -24,9 +25,7 @@ FIELDS = ["id", "title", "text"]
 RETRIED = (429, 500, 502, 503, 504)
 
 
-def settings(
-    k1: float, b: float, shards: int, dimensions: int | None, card: Mapping[str, Any]
-) -> dict[str, Any]:
+def settings(k1: float, b: float, shards: int, card: Mapping[str, Any]) -> dict[str, Any]:
     """The body that makes the index: Lucene's EnglishAnalyzer in parts, k1 and b, and the fields.
 
     Deleted passages would go on counting in idf until their segment is merged: after a change they
@@ -53,11 +52,19 @@ def settings(
         "similarity": {"memkit": {"type": "BM25", "k1": k1, "b": b}},
         "merge": {"policy": {"expunge_deletes_allowed": 0}},
     }
-    if dimensions is None:
+    if card["kind"] == "bm25":
         fields["contents"] = contents
     else:
         fields["contents"] = {"type": "text", "index": False}
-        fields["vector"] = {"type": "knn_vector", "dimension": dimensions}
+        fields["vector"] = {"type": "knn_vector", "dimension": card["dimensions"]}
+        if not card["exact"]:
+            index["knn"] = True
+            fields["vector"]["method"] = {
+                "name": "hnsw",
+                "engine": "faiss",
+                "space_type": "innerproduct",
+                "parameters": {"m": NEIGHBOURS, "ef_construction": EF_BUILD},
+            }
     mappings = {"_meta": {"memkit": dict(card)}, "dynamic": False, "properties": fields}
     return {"settings": {"index": index, "analysis": analysis}, "mappings": mappings}
 

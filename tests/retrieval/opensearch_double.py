@@ -89,10 +89,16 @@ class State:
         elif "match" in query:
             hits = self.matching(index, rows, query["match"]["contents"]["query"])
         else:
-            vector = query["script_score"]["script"]["params"]["query_value"]
+            if "knn" in query:
+                vector, most = query["knn"]["vector"]["vector"], query["knn"]["vector"]["k"]
+                if "method" not in index["mappings"]["properties"]["vector"]:
+                    return 400, {"error": {"type": "illegal_argument_exception"}, "status": 400}
+            else:
+                vector, most = query["script_score"]["script"]["params"]["query_value"], None
             products = [sum(a * b for a, b in zip(vector, r["vector"], strict=True)) for r in rows]
             scores = [x + 1 if x >= 0 else 1 / (1 - x) for x in products]
             hits = sorted(zip(rows, scores, strict=True), key=lambda hit: (-hit[1], hit[0]["id"]))
+            hits = hits[:most]
         shown = [
             {"_id": row["id"], "_score": score, "_source": row, "sort": [row["id"]]}
             for row, score in hits[: body["size"]]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -62,11 +63,18 @@ def state(server):
 
 class Contract(StoreContract):
     kind: str
+    options: ClassVar[dict[str, bool]] = {}
 
     @pytest.fixture
     def build(self, host):
         return lambda passages, name: OpenSearch.build(
-            passages, host, name, kind=self.kind, encoder=HashingEncoder(), patience=QUICK
+            passages,
+            host,
+            name,
+            kind=self.kind,
+            encoder=HashingEncoder(),
+            patience=QUICK,
+            **self.options,
         )
 
     @pytest.fixture
@@ -91,6 +99,13 @@ class TestBM25(Contract):
 
 class TestDense(Contract):
     kind = "dense"
+
+
+class TestGraph(Contract):
+    """The double's graph misses nothing: what is held is what memkit asks and makes of it."""
+
+    kind = "dense"
+    options: ClassVar[dict[str, bool]] = {"exact": False}
 
 
 def test_the_index_is_made_of_lucenes_parts_with_k1_and_b(host, state):
@@ -130,6 +145,28 @@ def test_a_search_counts_over_all_shards_and_takes_no_part(host, state):
         "_source": ["id", "title", "text"],
         "track_total_hits": True,
     }
+
+
+def test_a_graph_is_made_and_walked_only_where_that_is_asked_for(host, state):
+    passages = [Passage(f"p{n:03}", f"tea {n}") for n in range(200)]
+    found = {}
+    for exact in (True, False):
+        index = OpenSearch.build(
+            passages, host, kind="dense", encoder=HashingEncoder(), exact=exact, replace=True,
+            patience=QUICK,
+        )  # fmt: skip
+        found[exact] = OpenSearch.open(host, encoder=HashingEncoder()).search(["tea 7"], k=5)
+        (created,) = [e[3] for e in state.exchanges if e[0] == "PUT" and e[1] == "/memkit"]
+        vector = created["mappings"]["properties"]["vector"]
+        (query,) = state.exchanges[-1][3]["query"]
+        assert ("method" in vector, created["settings"]["index"].get("knn")) == (
+            (False, None) if exact else (True, True)
+        )
+        assert query == ("script_score" if exact else "knn")
+        state.exchanges.clear()
+        index.close()
+    assert found[True] == found[False]
+    assert len(found[True][0]) == 5
 
 
 @pytest.mark.parametrize(
