@@ -174,7 +174,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     parser.add_argument("--engine", default="bm25s", choices=["auto", "lucene", "bm25s"])
     parser.add_argument("--clock", default="cpu", choices=list(CLOCKS))
-    parser.add_argument("--facts", type=int, default=40, help="half for prices, half to live with")
+    parser.add_argument("--facts", type=int, default=24, help="half for prices, half to live with")
     parser.add_argument("--queries", type=int, default=400)
     parser.add_argument("--first", type=int, default=4, help="facts before the first query")
     parser.add_argument("--update-rate", type=float, default=0.02, help="facts with each query")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from memkit.benchmarks import (
+    akew,
     controlled_rippleedit,
     counterfact,
     ecbd,
@@ -28,6 +29,7 @@ from memkit.benchmarks import (
     safeedit,
     streams,
     truthfulqa,
+    unke,
     zsre,
 )
 from memkit.benchmarks.base import Benchmark, References, Stream
@@ -36,6 +38,7 @@ from memkit.errors import BadInput
 __all__ = ["BENCHMARKS", "Benchmark", "References", "Stream", "load", "streams"]
 
 BENCHMARKS = {
+    "akew": akew.load,
     "controlled_rippleedit": controlled_rippleedit.load,
     "counterfact": counterfact.load,
     "ecbd": ecbd.load,
@@ -56,6 +59,7 @@ BENCHMARKS = {
     "rippleedits": rippleedits.load,
     "safeedit": safeedit.load,
     "truthfulqa": truthfulqa.load,
+    "unke": unke.load,
     "zsre": zsre.load,
     "zsre-counterfactual": zsre.load_counterfactual,
 }

@@ -16,6 +16,7 @@ from memkit.protocols.multihop import multihop
 from memkit.protocols.poisoning import poison, poisoning
 from memkit.protocols.popularity import popularity
 from memkit.protocols.ripple import ripple
+from memkit.protocols.unstructured import unstructured
 
 __all__ = [
     "Definition",
@@ -40,4 +41,5 @@ __all__ = [
     "popularity",
     "published",
     "ripple",
+    "unstructured",
 ]
