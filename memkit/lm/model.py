@@ -24,10 +24,12 @@ from memkit.lm.loading import load, pick_device, pick_dtype, quiet
 from memkit.lm.scoring import (
     Scored,
     TargetLogprob,
+    logprob_of,
     score_decoder,
     score_encoder_decoder,
     score_labels,
     score_masked,
+    score_options,
 )
 from memkit.lm.tokens import Codec
 from memkit.progress import track
@@ -322,11 +324,38 @@ class LM:
         for batch in self._batches(rows, batch_size, "scoring"):
             scores = self._score([rows[i] for i in batch], [goals[i] for i in batch], batch_size)
             results.update(zip(batch, scores, strict=True))
-        scored = []
-        for i, goal in enumerate(goals):
-            values, argmax = zip(*results[i], strict=True)
-            scored.append(TargetLogprob(math.fsum(values), values, tuple(goal), argmax))
-        return scored
+        return [logprob_of(goal, results[i]) for i, goal in enumerate(goals)]
+
+    def options(
+        self, prompts: Sequence[str], options: Sequence[Sequence[str]], batch_size: int = 32
+    ) -> list[list[TargetLogprob]]:
+        """How likely each of a prompt's options is: `logprob` of every pair.
+
+        A decoder reads each prompt once for all of its options, unless an edit is live that is no
+        change of weights.
+
+        Raises as `logprob`, and `BadInput` for a prompt without options.
+        """
+        if len(prompts) != len(options) or not all(options):
+            raise BadInput(
+                f"options got {len(prompts)} prompts and {[len(own) for own in options]!r:.80} "
+                "options; allowed: a list for each prompt, with one at least."
+            )
+        if self.kind != "decoder" or any(edit.adaptor is not None for edit in self.edits):
+            pairs = [(p, o) for p, own in zip(prompts, options, strict=True) for o in own]
+            flat = iter(self.logprob([p for p, _ in pairs], [o for _, o in pairs], batch_size))
+            return [[next(flat) for _ in own] for own in options]
+        check_texts("prompts", prompts)
+        goals = [[self._target(option) for option in own] for own in options]
+        rows = self._prompts(prompts, [max(own, key=len) for own in goals])
+        results: dict[int, list[list[Scored]]] = {}
+        for batch in self._batches(rows, batch_size, "scoring"):
+            given, wanted = [rows[i] for i in batch], [goals[i] for i in batch]
+            results.update(zip(batch, score_options(self.model, given, wanted), strict=True))
+        return [
+            [logprob_of(goal, scored) for goal, scored in zip(own, results[i], strict=True)]
+            for i, own in enumerate(goals)
+        ]
 
     def perplexity(self, texts: Sequence[str], batch_size: int = 32) -> float:
         """Perplexity of a decoder: exp of the mean negative log-likelihood (nats) of all tokens.

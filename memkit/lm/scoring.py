@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,12 @@ from memkit.lm.batching import padded, positions
 __all__ = [
     "Scored",
     "TargetLogprob",
+    "logprob_of",
     "score_decoder",
     "score_encoder_decoder",
     "score_labels",
     "score_masked",
+    "score_options",
 ]
 
 Rows = Sequence[Sequence[int]]
@@ -36,6 +39,12 @@ class TargetLogprob:
     per_token: tuple[float, ...]
     tokens: tuple[int, ...]
     argmax: tuple[bool, ...]
+
+
+def logprob_of(target: Sequence[int], scored: Sequence[Scored]) -> TargetLogprob:
+    """What was found of each of a target's tokens, as one value."""
+    values, argmax = zip(*scored, strict=True)
+    return TargetLogprob(math.fsum(values), values, tuple(target), argmax)
 
 
 def _picked(logits: Tensor, ids: Sequence[int]) -> list[Scored]:
@@ -64,6 +73,47 @@ def score_decoder(model: Any, prompts: Rows, targets: Rows) -> list[list[Scored]
         logits_to_keep=max(len(target) for target in targets),
     ).logits
     return [_picked(logits[i, -len(target) :], target) for i, target in enumerate(targets)]
+
+
+@torch.no_grad()
+def score_options(model: Any, prompts: Rows, options: Sequence[Rows]) -> list[list[list[Scored]]]:
+    """Each token of each prompt's options, as `score_decoder`; the prompt is read once for all.
+
+    Options of more than one token go on from the prompt's key-value cache.
+    """
+    ids, mask = padded(prompts, model.device, left=True)
+    read = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions(mask),
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    found = [
+        [_picked(logits.expand(1, -1), option[:1]) for option in own]
+        for logits, own in zip(read.logits[:, -1], options, strict=True)
+    ]
+    longer = [
+        (i, j) for i, own in enumerate(options) for j, option in enumerate(own) if len(option) > 1
+    ]
+    if not longer:
+        return found
+    rows = torch.tensor([i for i, _ in longer], device=ids.device)
+    cache = read.past_key_values
+    cache.batch_select_indices(rows)
+    tails, there = padded([options[i][j][:-1] for i, j in longer], model.device, left=False)
+    after = positions(mask)[rows, -1:] + 1
+    logits = model(
+        input_ids=tails,
+        attention_mask=torch.cat([mask[rows], there], dim=1),
+        position_ids=after + torch.arange(tails.shape[1], device=ids.device),
+        past_key_values=cache,
+        use_cache=True,
+    ).logits
+    for (i, j), row in zip(longer, logits, strict=True):
+        rest = options[i][j][1:]
+        found[i][j] += _picked(row[: len(rest)], rest)
+    return found
 
 
 @torch.no_grad()

@@ -89,21 +89,16 @@ class Asker:
 
     def spans(self, asked: Sequence[tuple[str, Cloze, Sequence[str]]]) -> list[list[LogProbs]]:
         """Log-probabilities of each span in its cloze, behind a text: (text, cloze, spans)."""
-        pairs = [
-            [prompt_and_target(self.lm, before, cloze, span) for span in spans]
-            for before, cloze, spans in asked
-        ]
-        distinct = list(dict.fromkeys(pair for row in pairs for pair in row))
-        if not distinct:
-            return []
-        prompts, targets = [prompt for prompt, _ in distinct], [target for _, target in distinct]
-        scored = self.lm.logprob(prompts, targets, self.batch_size)
+        prompts, options = [], []
+        for before, cloze, spans in asked:
+            pairs = [prompt_and_target(self.lm, before, cloze, span) for span in spans]
+            prompts.append(pairs[0][0])
+            options.append([target for _, target in pairs])
+        scored = self.lm.options(prompts, options, self.batch_size)
         drop = int(self.lm.kind == "encoder-decoder")  # the sentinels at both ends
-        found = {
-            pair: score.per_token[drop : len(score.per_token) - drop]
-            for pair, score in zip(distinct, scored, strict=True)
-        }
-        return [[found[pair] for pair in row] for row in pairs]
+        return [
+            [score.per_token[drop : len(score.per_token) - drop] for score in own] for own in scored
+        ]
 
     def tokens(self, probe: EntityProbe, before: str = "") -> int:
         """Length of the prompt."""
