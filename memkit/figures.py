@@ -15,7 +15,7 @@ from memkit.protocols.arms import Cell
 from memkit.protocols.popularity import PopularityReport
 from memkit.protocols.popularity_result import Row
 
-__all__ = ["INK", "SHORT", "by_decile", "by_rate", "by_relation", "by_relative"]
+__all__ = ["COLOURS", "INK", "SHORT", "by_decile", "by_rate", "by_relation", "by_relative", "svg"]
 
 INK = "#010203"  # stands for the colour of the page's text in the plot
 COLOURS = ("#2f7ed8", "#d9822b", "#3a9d5d", "#8f5fc2", "#9a9a9a", "#d1495b", "#7a6a55", "#888888")
@@ -36,7 +36,7 @@ def by_decile(report: PopularityReport) -> str:
             xticks=list(range(1, len(report.deciles) + 1)),
         )
 
-    return _svg(draw)
+    return svg(draw)
 
 
 def by_relative(report: PopularityReport) -> str:
@@ -52,7 +52,7 @@ def by_relative(report: PopularityReport) -> str:
             xticks=list(range(1, parts + 1)),
         )
 
-    return _svg(draw)
+    return svg(draw)
 
 
 def by_relation(report: PopularityReport) -> str:
@@ -76,7 +76,7 @@ def by_relation(report: PopularityReport) -> str:
         beside.sharey(axes)
         beside.axvline(0, color=INK, linewidth=0.6)
 
-    return _svg(draw, height=1.2 + 0.42 * max(4, len(names)), columns=2)
+    return svg(draw, height=1.2 + 0.42 * max(4, len(names)), columns=2)
 
 
 def by_rate(report: PopularityReport) -> str:
@@ -99,7 +99,7 @@ def by_rate(report: PopularityReport) -> str:
                 axes.plot(*place, "o", color=colour, label=label)
         axes.set(xlabel="retrieved for, % of questions", ylabel="right answers, %", xlim=(-3, 103))
 
-    return _svg(draw)
+    return svg(draw)
 
 
 def _lines(axes: Any, rows: Sequence[Row], parts: Sequence[Sequence[Cell | None]]) -> None:
@@ -119,7 +119,7 @@ def _lines(axes: Any, rows: Sequence[Row], parts: Sequence[Sequence[Cell | None]
         )
 
 
-def _svg(draw: Callable[..., None], height: float = 4.8, columns: int = 1) -> str:
+def svg(draw: Callable[..., None], height: float = 4.8, columns: int = 1) -> str:
     """What `draw` puts into axes side by side, with one legend."""
     import matplotlib
     from matplotlib.figure import Figure

@@ -47,18 +47,27 @@ def compare(
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="A run's folder; two are set side by side.")],
-    format: Annotated[str, typer.Option("--format", help="md, csv or latex.")] = "md",
+    format: Annotated[str, typer.Option("--format", help="html, md, csv or latex.")] = "html",
     out: Annotated[Path | None, typer.Option(help="Write to this file, not to stdout.")] = None,
 ) -> None:
-    """The tables of a comparison."""
+    """The tables of a comparison: as one HTML file, or for a paper."""
     from memkit.compare.formats import FORMATS
+    from memkit.compare.page import html
     from memkit.compare.results import results
-    from memkit.compare.tables import tables
+    from memkit.compare.tables import beside, tables
     from memkit.files import write_text
 
-    if format not in FORMATS:
-        raise BadInput(f"--format is {format!r}; allowed: {', '.join(FORMATS)}. Choose one.")
-    text = FORMATS[format]([table for run in runs for table in tables(results(run))])
+    if format not in ("html", *FORMATS):
+        names = ", ".join(map(repr, ("html", *FORMATS)))
+        raise BadInput(f"--format is {format!r}; allowed: {names}. Choose one.")
+    if len(runs) > 2:
+        raise BadInput(f"{len(runs)} runs are given; allowed: one, or two to set side by side.")
+    found = [results(run) for run in runs]
+    more = beside(*found) if len(found) == 2 else []
+    if format == "html":
+        text = html(found, more)
+    else:
+        text = FORMATS[format]([*more, *(table for run in found for table in tables(run))])
     if out is None:
         say(text.rstrip("\n"))
         return

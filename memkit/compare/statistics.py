@@ -42,6 +42,7 @@ __all__ = [
     "Scores",
     "cohens_h",
     "holm",
+    "judged",
     "odds_ratio",
     "over_groups",
     "pairs",
@@ -78,7 +79,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """`a` against `b` on the rows that both answered.
+    """`a` against `b` on the rows that both answered, with the means of both there.
 
     `subjects` is the p-value over subjects; `mcnemar` is None where a score is neither 0 nor 1. `p`
     is the larger of the two, `holm` the same corrected over the table. `ratio` is (odds ratio, low,
@@ -88,6 +89,7 @@ class Pair:
     a: str
     b: str
     rows: int
+    means: tuple[float, float]
     difference: Difference
     subjects: float
     mcnemar: float | None
@@ -128,7 +130,7 @@ def pairs(
         if keys and fair(a, b):
             found.append(_pair(a, b, one, other, keys, resamples, seed))
     corrected = holm([pair.p for pair in found])
-    return tuple(_judged(pair, p) for pair, p in zip(found, corrected, strict=True))
+    return tuple(judged(pair, p) for pair, p in zip(found, corrected, strict=True))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -202,6 +204,7 @@ def _pair(
         a=a,
         b=b,
         rows=len(keys),
+        means=(float(x.mean()), float(y.mean())),
         difference=difference,
         subjects=robust,
         mcnemar=exact,
@@ -213,7 +216,7 @@ def _pair(
     )
 
 
-def _judged(pair: Pair, corrected: float) -> Pair:
+def judged(pair: Pair, corrected: float) -> Pair:
     """The pair with its corrected p, and who has won, if anyone has."""
     verdict: Verdict = "open"
     found = pair.difference

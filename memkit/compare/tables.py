@@ -15,11 +15,12 @@ import numpy as np
 from memkit.compare.records import AnswerRecord
 from memkit.compare.results import Outcome, Results
 from memkit.compare.spec import ROLES
-from memkit.compare.statistics import Pair, Score, Scores, pairs, score
+from memkit.compare.statistics import Pair, Score, Scores, holm, judged, pairs, score
+from memkit.errors import BadInput
 from memkit.metrics import same_answer
 from memkit.protocols.conflicts import Conflicts, conflicts
 
-__all__ = ["KEPT", "Group", "Line", "Table", "groups", "tables"]
+__all__ = ["KEPT", "Group", "Line", "Table", "beside", "groups", "tables"]
 
 KEPT = "locality kept"
 MAIN = ("question", "asked")  # what pairs of memories are compared in
@@ -29,12 +30,16 @@ Measure = Callable[[AnswerRecord], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A title, names of the columns, and rows of text; the first column is a name."""
+    """A title, names of the columns, and rows of text; the first column is a name.
+
+    `long` says that it is to be looked things up in, rather than read.
+    """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    long: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +207,61 @@ def tables(found: Results) -> list[Table]:
     return made
 
 
+def beside(a: Results, b: Results) -> list[Table]:
+    """Two runs: each line that both have, on the rows that both asked in the same words.
+
+    The difference is b - a, with its verdict as for any pair. Raises `BadInput` if the runs have no
+    line in common.
+    """
+    made = []
+    others = {(group.model, group.benchmark): group for group in groups(b)}
+    for group in groups(a):
+        other = others.get((group.model, group.benchmark))
+        if other is None:
+            continue
+        for role in group.roles():
+            rows = _beside(group, other, role)
+            if rows:
+                header = ("memory", "rows", "first, %", "second, %", "second - first", "p", "")
+                title = f"{group.name}: {a.folder.name} and {b.folder.name}, {role}"
+                made.append(Table(title, header, tuple(rows)))
+    if not made:
+        raise BadInput(
+            f"{str(a.folder)!r} and {str(b.folder)!r} have no model, benchmark and memory in "
+            "common; allowed: runs of similar specifications. Report them one by one."
+        )
+    return made
+
+
+def _beside(group: Group, other: Group, role: str) -> list[tuple[str, ...]]:
+    """A row for each line of both groups; p is corrected over the table."""
+    second = {line.label: line for line in other.lines}
+    found: list[tuple[str, Pair]] = []
+    for line in group.lines:
+        if line.label in second:
+            mine, theirs = _worded(line, role), _worded(second[line.label], role)
+            found += [(line.label, pair) for pair in pairs({"second": theirs, "first": mine})]
+    corrected = holm([pair.p for _, pair in found])
+    rows: list[tuple[str, ...]] = []
+    for (label, pair), p in zip(found, corrected, strict=True):
+        own = judged(pair, p)
+        word = {"a": "better", "b": "worse", "open": "open"}[own.verdict]
+        means = (f"{100 * own.means[1]:.1f}", f"{100 * own.means[0]:.1f}")
+        rows.append((label, str(own.rows), *means, points(own), p_value(p), word))
+    return rows
+
+
+def _worded(line: Line, role: str) -> Scores:
+    """The scores under keys that hold the question's words: rows of other words are others."""
+    values, subjects = {}, {}
+    for seed, record in line.answers(role):
+        question = record.answer.question
+        key = (seed, f"{record.id} {question.text} {question.answers[0]}")
+        values[key] = record.right
+        subjects[key] = record.fact.subject if record.fact else _subject(record)
+    return Scores(values, subjects)
+
+
 def percent(found: Score | None) -> str:
     """A share with its interval, in per cent."""
     if found is None:
@@ -314,6 +374,7 @@ def _pairs(group: Group, role: str) -> Table:
         tuple(rows),
         "Better: the interval leaves out 0 and the larger p, corrected by Holm over this table, is "
         "below 0.05; else open.",
+        long=True,
     )
 
 

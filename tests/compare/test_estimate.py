@@ -1,0 +1,37 @@
+"""The dry run: its arithmetic, and that it records nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from memkit.compare import grid, read_spec
+from memkit.compare.estimate import Calibration, estimate, expected
+
+
+def test_a_block_is_a_line_through_what_was_timed():
+    found = Calibration(one=2.0, few=5.0, size=4)
+    assert [found.block(n, "batch") for n in (1, 4, 10)] == [2.0, 5.0, 11.0]
+    assert found.block(10, "sequential") == 20.0
+    assert Calibration(one=2.0, few=1.0, size=4).block(10, "batch") == 2.0  # never negative
+
+
+def test_the_sum_is_over_all_cells(wanted):
+    wanted["seeds"] = [0, 1]
+    made = grid(read_spec(wanted))
+    measures = {(name, "small"): Calibration() for name in made.memories}
+    measures["ft", "small"] = Calibration(once=100.0, row=0.01, cloze=1.0, one=10.0)
+    rows = [made.rows["small", seed].rows for seed in (0, 1)]
+    cloze = sum(row.cloze for own in rows for row in own)
+    plain = sum(len(own) for own in rows) - cloze
+    # three ways (1, 2 at once, 2 in turn) ask all rows; each writes both facts
+    total = 2 * 100 + 3 * (cloze + plain * 0.01) + 2 * 3 * 2 * 10
+    assert expected(made, made.cells, measures) == pytest.approx(total)
+
+
+def test_a_dry_run_measures_and_writes_nothing(wanted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = estimate(read_spec(wanted))
+    assert found.seconds["tiny"] > 0
+    assert found.bytes > 1e6
+    assert "8 cells (1 models, 4 memories, 1 benchmarks, 1 seeds)" in found.lines()[0]
+    assert list(tmp_path.iterdir()) == []

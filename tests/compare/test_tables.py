@@ -1,0 +1,126 @@
+"""Tables hold what the records say, in every format."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+
+from memkit.compare import results, run
+from memkit.compare.formats import csv_text, latex, markdown
+from memkit.compare.log import Log
+from memkit.compare.records import CellRecord
+from memkit.compare.spec import ROLES
+from memkit.compare.tables import KEPT, Table, beside, groups, tables
+from memkit.errors import BadInput
+
+
+def by_hand(found, memory, count, schedule, role):
+    return [
+        record.metrics["exact_match"]
+        for outcome in found.outcomes
+        for record in outcome.answers
+        if (outcome.cell.memory, outcome.cell.count, outcome.cell.schedule, record.role)
+        == (memory, count, schedule, role)
+    ]
+
+
+def test_a_score_is_the_mean_of_the_records(ran):
+    (group,) = groups(ran)
+    assert group.roles() == list(ROLES)
+    for line in group.lines:
+        for role in group.roles():
+            values = by_hand(ran, line.memory, line.count, line.schedule, role)
+            found = group.score(line, role)
+            assert found.mean == pytest.approx(np.mean(values))
+            assert found.rows == len(values)
+            assert len(found.seeds) == 2
+    assert 0 < group.score(group.lines[1], "question").mean < 1  # the trivial case is another
+
+
+def test_locality_kept_is_against_the_model_as_it_is(ran):
+    (group,) = groups(ran)
+    plain = group.baseline()
+    assert plain.memory == "plain"
+    assert group.score(plain, KEPT).mean == 1.0
+    routed = next(line for line in group.lines if line.memory == "routed")
+    said = {(s, r.id): r.scored for s, r in plain.answers("locality")}
+    same = [said[s, r.id] == r.scored for s, r in routed.answers("locality")]
+    assert group.score(routed, KEPT).mean == pytest.approx(np.mean(same))
+    assert not all(same)
+
+
+def test_pairs_are_of_equal_counts_and_no_open_one_is_called_better(ran):
+    (group,) = groups(ran)
+    found = group.pairs("question")
+    names = {(pair.a, pair.b) for pair in found}
+    assert ("plain", "bm25") in names
+    assert ("ft, 2", "ft, 2 in turn") in names
+    assert ("ft, 1", "ft, 2") not in names
+    assert {pair.verdict for pair in found} == {"open", "b"}
+    table = next(table for table in tables(ran) if table.title.endswith("every pair, question"))
+    for pair, row in zip(found, table.rows, strict=True):
+        inside = pair.difference.low <= 0 <= pair.difference.high
+        assert (row[-1] == "open") == (pair.verdict == "open")
+        assert not (inside and row[-1] != "open")
+
+
+def test_conflicts_add_up(ran):
+    table = next(t for t in tables(ran) if "who answers" in t.title)
+    asked = len(by_hand(ran, "plain", 0, "", "asked"))
+    assert asked > 0
+    for row in table.rows:
+        assert sum(map(int, row[1:])) == asked
+
+
+def test_what_failed_and_what_was_left_out_is_said(wanted, tmp_path):
+    wanted["memories"] = {"plain": {}, "def": {"retriever": "definitions"}}
+    found = run(wanted, tmp_path)
+    cell = found.outcomes[1].cell
+    with Log(tmp_path) as log:
+        log.append([CellRecord(cell.id, "failed", 1.0, "ValueError: on purpose", "Traceback")])
+    made = tables(results(tmp_path))
+    assert made[-1].title == "Failed"
+    assert made[-1].rows == ((cell.name, "ValueError: on purpose"),)
+    assert [row[0] for row in made[0].rows] == ["plain"]
+
+
+ODD = Table("50 % & more", ("a_b", "x|y"), (("{c}", "1 < 2"), ("d\ne", "#3")), "~note^")
+
+
+def test_markdown_keeps_its_columns():
+    lines = markdown([ODD]).splitlines()
+    assert lines[0] == "## 50 % & more"
+    assert lines[2:4] == ["| a_b | x\\|y |", "|---|---:|"]
+    assert lines[5] == "| d e | #3 |"
+    assert lines[-1] == "~note^"
+
+
+def test_csv_comes_back():
+    rows = list(csv.reader(io.StringIO(csv_text([ODD]))))
+    assert rows == [["table", "a_b", "x|y"], [ODD.title, "{c}", "1 < 2"], [ODD.title, "d\ne", "#3"]]
+
+
+def test_latex_escapes_what_it_must():
+    text = latex([ODD])
+    assert r"\caption{50 \% \& more}" in text
+    assert r"a\_b & x|y \\" in text
+    assert r"\{c\} & 1 \textless{} 2 \\" in text
+    assert r"\textasciitilde{}note\textasciicircum{}" in text
+    assert text.count(r"\begin{") == text.count(r"\end{") == 2
+
+
+def test_two_runs_side_by_side(ran):
+    other = dataclasses.replace(ran, folder=ran.folder.with_name("other"))
+    made = beside(ran, other)
+    assert made[0].title == "tiny on small: small and other, question"
+    assert {row[-1] for row in made[0].rows} == {"open"}
+    assert {row[4] for row in made[0].rows} == {"+0.0 [+0.0, +0.0]"}
+    swapped = [
+        dataclasses.replace(o, cell=dataclasses.replace(o.cell, model="else")) for o in ran.outcomes
+    ]
+    with pytest.raises(BadInput, match="in common"):
+        beside(ran, dataclasses.replace(ran, outcomes=tuple(swapped)))
