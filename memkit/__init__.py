@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from memkit.editors.artefact import load_edit
     from memkit.editors.ascent import GradientAscent
     from memkit.editors.ascent_bounded import KLBoundedAscent
+    from memkit.editors.audit import audit
     from memkit.editors.defer import Defer
     from memkit.editors.dinm import DINM
     from memkit.editors.edit import Edit
@@ -171,6 +172,7 @@ _HOME = {
     "Traced": "memkit.editors.locating",
     "Unreachable": "memkit.errors",
     "UnsupportedModel": "memkit.errors",
+    "audit": "memkit.editors.audit",
     "demo": "memkit.showcase",
     "erasing": "memkit.editors.erasing",
     "load_adapter": "memkit.editors.peft_folder",
@@ -257,6 +259,7 @@ __all__ = [
     "Traced",
     "Unreachable",
     "UnsupportedModel",
+    "audit",
     "benchmarks",
     "compare",
     "demo",

@@ -19,8 +19,8 @@ __all__ = [
     "of_matrix",
     "row_norms",
     "scaled_rows",
-    "singular_values",
     "summed",
+    "svd",
     "truncated",
 ]
 
@@ -72,18 +72,13 @@ def scaled_rows(change: LowRank, scales: Tensor | float) -> LowRank:
     return LowRank(left.float(), change.right)
 
 
-def singular_values(change: LowRank) -> Tensor:
-    """The singular values, the largest first, in float64; as many as the change has factors."""
-    return _core(change)[2]
-
-
 def truncated(change: LowRank, rank: int) -> tuple[LowRank, float]:
     """The nearest change of at most this rank, and how far it is, relative to the norm.
 
     By the Eckart-Young theorem that is the truncated singular value decomposition; the distance is
     the root of the share of the squared singular values that are left out.
     """
-    left, right, values = _core(change)
+    left, values, right = svd(change)
     total = float(values.square().sum())
     lost = float(values[rank:].square().sum())
     roots = values[:rank].sqrt()
@@ -91,9 +86,9 @@ def truncated(change: LowRank, rank: int) -> tuple[LowRank, float]:
     return near, (lost / total) ** 0.5 if total else 0.0
 
 
-def _core(change: LowRank) -> tuple[Tensor, Tensor, Tensor]:
-    """Left and right singular vectors and the values, by way of a small matrix."""
+def svd(change: LowRank) -> tuple[Tensor, Tensor, Tensor]:
+    """Left singular vectors [d_out, r], values [r] from the largest on, right ones [d_in, r]."""
     q_left, r_left = torch.linalg.qr(change.left.double())
     q_right, r_right = torch.linalg.qr(change.right.double())
     u, values, v = torch.linalg.svd(r_left @ r_right.T, full_matrices=False)
-    return q_left @ u, q_right @ v.T, values
+    return q_left @ u, values, q_right @ v.T
