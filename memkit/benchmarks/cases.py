@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from memkit.errors import BadInput
 from memkit.types import Fact
 
+if TYPE_CHECKING:
+    from memkit.benchmarks.base import Benchmark
+
 __all__ = [
     "CRITERIA",
-    "Cloze",
+    "ClozeFact",
     "Criterion",
     "Hop",
     "MultihopCase",
     "RippleCase",
     "RippleQuery",
     "RippleTest",
+    "clozes",
     "stated",
 ]
 
@@ -183,7 +187,7 @@ class MultihopCase:
 
 
 @dataclass(frozen=True, slots=True)
-class Cloze:
+class ClozeFact:
     """A fact as a sentence with a gap: "[X]" is the subject, "[Y]" the object.
 
     `kind` is the relation's type, "1-1", "N-1" or "N-M", None where it is not known.
@@ -208,7 +212,7 @@ class Cloze:
             )
 
     @classmethod
-    def of(cls, fact: Fact, popularity: float | None = None) -> Cloze:
+    def of(cls, fact: Fact, popularity: float | None = None) -> ClozeFact:
         """A fact whose prompt ends where its object begins."""
         prompt = fact.prompt if "{}" in fact.prompt else fact.prompt.replace(fact.subject, "{}", 1)
         return cls(
@@ -225,3 +229,20 @@ class Cloze:
         """What stands before and after the gap, with the subject in place."""
         before, after = self.template.split("[Y]")
         return before.replace("[X]", self.subject), after.replace("[X]", self.subject)
+
+
+def clozes(benchmark: Benchmark) -> tuple[ClozeFact, ...]:
+    """The cloze facts of a benchmark: its cases, or its facts with their questions' popularity.
+
+    Raises `BadInput` if it has neither.
+    """
+    own = tuple(case for case in benchmark.cases if isinstance(case, ClozeFact))
+    if own:
+        return own
+    views = {question.id: question.popularity for question in benchmark.questions}
+    if not benchmark.facts:
+        raise BadInput(
+            f"{benchmark.name!r} has no facts; allowed: a benchmark with some, or of cloze facts. "
+            "Choose another one."
+        )
+    return tuple(ClozeFact.of(fact, views.get(fact.id)) for fact in benchmark.facts)

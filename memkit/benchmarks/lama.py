@@ -11,9 +11,9 @@ ParaRel (Elazar et al., TACL 2021, arXiv:2102.01017), section 3. MIT, github.com
     data/pattern_data/graphs_json/<relation>.jsonl  {pattern, lemma, extended_lemma, tense}
     data/trex_lms_vocab/<relation>.jsonl            {uuid, sub_label, obj_label}
 
-Cloze   one for each fact (and pattern); its id is the uuid, of another pattern than the first with
-        "#2", "#3", ... behind it
-Fact    where the gap comes behind the subject: the prompt is what stands before it
+ClozeFact   one a fact (and pattern); its id is the uuid, of a pattern but the first with
+            "#2", "#3", ... behind it
+Fact        where the gap comes behind the subject: the prompt is what stands before it
 
 ConceptNet, SQuAD and Google-RE of LAMA are not read.
 """
@@ -26,7 +26,7 @@ from itertools import islice, zip_longest
 from pathlib import Path
 
 from memkit.benchmarks.base import Benchmark
-from memkit.benchmarks.cases import Cloze
+from memkit.benchmarks.cases import ClozeFact
 from memkit.benchmarks.records import Record, read
 from memkit.errors import BadInput
 from memkit.types import Fact
@@ -148,12 +148,12 @@ def _made(
 
 def _clozes(
     relation: str, file: Path, templates: tuple[str, ...], kind: str | None
-) -> Iterator[list[Cloze]]:
+) -> Iterator[list[ClozeFact]]:
     """The clozes of each fact of a relation's file."""
     for record in read(relation, file, None, key="uuid"):
         subject, answer = record.text("sub_label"), record.text("obj_label")
         yield [
-            Cloze(
+            ClozeFact(
                 subject,
                 answer,
                 template,
@@ -165,7 +165,7 @@ def _clozes(
         ]
 
 
-def _facts(cloze: Cloze) -> Iterator[Fact]:
+def _facts(cloze: ClozeFact) -> Iterator[Fact]:
     """The cloze as a fact, if its gap comes behind its subject."""
     before = cloze.template.split("[Y]")[0].rstrip()
     if "[X]" in before:

@@ -15,6 +15,7 @@ from memkit.protocols.mallen import matched, published
 from memkit.protocols.multihop import multihop
 from memkit.protocols.poisoning import poison, poisoning
 from memkit.protocols.popularity import popularity
+from memkit.protocols.probe import common_vocabulary, probe
 from memkit.protocols.ripple import ripple
 from memkit.protocols.unstructured import unstructured
 
@@ -26,6 +27,7 @@ __all__ = [
     "Retrieved",
     "Routed",
     "collapse",
+    "common_vocabulary",
     "conflicts",
     "cost",
     "crowded",
@@ -39,6 +41,7 @@ __all__ = [
     "poison",
     "poisoning",
     "popularity",
+    "probe",
     "published",
     "ripple",
     "unstructured",

@@ -6,7 +6,7 @@ import pytest
 
 from memkit import BadInput, Fact
 from memkit.benchmarks import load
-from memkit.benchmarks.cases import Cloze
+from memkit.benchmarks.cases import ClozeFact
 
 RELATIONS = [
     {"relation": "P19", "template": "[X] was born in [Y] .", "label": "birth", "type": "N-1"},
@@ -42,8 +42,8 @@ def patterns(tmp_path):
 
 def test_reads_trex(trex):
     bench = load("lama", trex)
-    first = Cloze("Ann Lee", "Lima", "[X] was born in [Y] .", "P19", "N-1", id="a")
-    capital = Cloze("Peru", "Lima", "[Y] is the capital of [X] .", "P36", "1-1", id="c")
+    first = ClozeFact("Ann Lee", "Lima", "[X] was born in [Y] .", "P19", "N-1", id="a")
+    capital = ClozeFact("Peru", "Lima", "[Y] is the capital of [X] .", "P36", "1-1", id="c")
     assert bench.cases[:2] == (first, capital)  # from the relations in turn
     assert first.around == ("Ann Lee was born in ", " .")
     assert capital.around == ("", " is the capital of Peru .")
@@ -65,10 +65,10 @@ def test_reads_pararel(patterns):
 
 
 def test_a_fact_as_a_cloze():
-    cloze = Cloze.of(Fact("Ann", "Ann was born in", "Lima", relation="born", id="1"), 7)
-    assert cloze == Cloze("Ann", "Lima", "[X] was born in [Y]", "born", popularity=7, id="1")
+    cloze = ClozeFact.of(Fact("Ann", "Ann was born in", "Lima", relation="born", id="1"), 7)
+    assert cloze == ClozeFact("Ann", "Lima", "[X] was born in [Y]", "born", popularity=7, id="1")
     with pytest.raises(BadInput, match=r"has '\[Y\]' 0 times"):
-        Cloze("Ann", "Lima", "[X] was born in", "born")
+        ClozeFact("Ann", "Lima", "[X] was born in", "born")
 
 
 def test_says_what_is_wrong(trex, patterns, tmp_path):
