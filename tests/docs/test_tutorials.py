@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = [DOCS / "index.md", DOCS / "decide.md", *sorted((DOCS / "tutorials").glob("*.md"))]
+PAGES = [
+    DOCS / "index.md",
+    DOCS / "decide.md",
+    DOCS / "routing.md",
+    *sorted((DOCS / "tutorials").glob("*.md")),
+]
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 BLOCK = re.compile(r"```python\n(.*?)```(?:\n\n```\n(.*?)```)?", re.DOTALL)
 
