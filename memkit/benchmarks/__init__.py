@@ -9,11 +9,14 @@ import os
 
 from memkit.benchmarks import (
     akew,
+    atoke,
     controlled_rippleedit,
     counterfact,
     ecbd,
+    elken,
     entity_inferences,
     entity_questions,
+    ike_time,
     knowedit,
     known_1000,
     lama,
@@ -39,11 +42,14 @@ __all__ = ["BENCHMARKS", "Benchmark", "References", "Stream", "load", "streams"]
 
 BENCHMARKS = {
     "akew": akew.load,
+    "atoke": atoke.load,
     "controlled_rippleedit": controlled_rippleedit.load,
     "counterfact": counterfact.load,
     "ecbd": ecbd.load,
+    "elken": elken.load,
     "entity_inferences": entity_inferences.load,
     "entity_questions": entity_questions.load,
+    "ike_time": ike_time.load,
     "knowedit": knowedit.load,
     "known_1000": known_1000.load,
     "lama": lama.load,

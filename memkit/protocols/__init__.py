@@ -9,6 +9,7 @@ from memkit.protocols.editing import editing
 from memkit.protocols.entities import entities
 from memkit.protocols.entities_methods import Definition, RandomDefinition, Retrieved, Routed
 from memkit.protocols.erasure import erasure
+from memkit.protocols.events import events
 from memkit.protocols.holding import InContext, Retrieval
 from memkit.protocols.lifelong import lifelong
 from memkit.protocols.mallen import matched, published
@@ -17,6 +18,7 @@ from memkit.protocols.poisoning import poison, poisoning
 from memkit.protocols.popularity import popularity
 from memkit.protocols.probe import common_vocabulary, probe
 from memkit.protocols.ripple import ripple
+from memkit.protocols.temporal import temporal
 from memkit.protocols.unstructured import unstructured
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "editing",
     "entities",
     "erasure",
+    "events",
     "lifelong",
     "matched",
     "multihop",
@@ -44,5 +47,6 @@ __all__ = [
     "probe",
     "published",
     "ripple",
+    "temporal",
     "unstructured",
 ]

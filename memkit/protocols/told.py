@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from memkit.lm.model import LM
     from memkit.retrieval.base import Retriever
 
-__all__ = ["PROMPT", "RETRIEVAL", "UNEDITED", "Ask", "Heard", "Speaker", "Told", "hear"]
+__all__ = ["PROMPT", "RETRIEVAL", "UNEDITED", "Ask", "Heard", "Speaker", "Told", "edited", "hear"]
 
 UNEDITED, PROMPT, RETRIEVAL = "unedited", "in the prompt", "retrieval"
 FIT_ON = 8  # facts that editors are fitted on
@@ -139,7 +139,7 @@ def hear(
             )
     heard = {UNEDITED: Heard(tuple(speaker.say(case.asks) for case in cases))}
     for name, editor in named.items():
-        heard[name] = _edited(speaker, editor, cases, name)
+        heard[name] = edited(speaker, editor, cases, name)
     given = ([case.passages] * len(case.asks) for case in cases)
     pairs = zip(cases, given, strict=True)
     heard[PROMPT] = Heard(tuple(speaker.say(case.asks, own) for case, own in pairs))
@@ -153,7 +153,7 @@ def hear(
     return heard
 
 
-def _edited(speaker: Speaker, editor: Editor, cases: Sequence[Told], name: str) -> Heard:
+def edited(speaker: Speaker, editor: Editor, cases: Sequence[Told], name: str) -> Heard:
     """Every case after its facts were written; of facts that a guard refuses, without them."""
     from memkit.editors.base import Edit  # loads torch
 
