@@ -4,7 +4,8 @@
 
 measures the prices of editors and of BM25 on the miniature world (on one half of the facts),
 predicts the cost of a stream of queries and updates and where both roads break even, and lives
-through the stream (on the other half): the last columns are prediction over measurement.
+through the stream (on the other half): the last columns are prediction over measurement. The third
+table is the break-even at other numbers of updates a query.
 
 --model takes another decoder, --data another benchmark with facts, questions and passages; --clock
 wall times what a user waits for (the default counts this process's own seconds, which busy
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     mix, clock = cost.Mix(args.updated, args.retrieved), CLOCKS[args.clock]
     come = {"facts": args.first, "update_rate": args.update_rate}
     print(f"{lm!r}, {args.engine}, {len(corpus)} passages, clock {args.clock}; {mix}, {come}\n")
-    tables: list[list[Sequence[str]]] = [[PRICES], [STREAMS]]
+    tables: list[list[Sequence[str]]] = [[PRICES], [STREAMS], [("editor", *map(str, RATES))]]
     results = {}
     for name, editor in editors().items():
         if name not in args.editors:
@@ -112,17 +113,21 @@ def main(argv: Sequence[str] | None = None) -> None:
         told = cost.predict(prices, mix, args.queries, **come)
         tables[0].append(priced(name, prices))
         tables[1].append(compared(name, found, told, lived))
+        tables[2].append([name, *(point(prices, mix, args.first, rate) for rate in RATES)])
         results[name] = {"prices": asdict(prices), "lived": asdict(lived)}
         if args.out:
             args.out.mkdir(parents=True, exist_ok=True)
-            found.plot(args.out / f"{name}.png", 1.2 * args.queries)
-    for table in tables:
+            found.plot(args.out / f"{name}.png", None if found.queries else args.queries)
+    for title, table in zip(TITLES, tables, strict=True):
+        print(f"{title}\n")
         rows = [table[0], ["---"] * len(table[0]), *table[1:]]
         print("\n".join(f"| {' | '.join(row)} |" for row in rows), end="\n\n")
     if args.out:
         (args.out / "results.json").write_text(json.dumps(results) + "\n", encoding="utf-8")
 
 
+TITLES = ("Prices", "A stream lived through", "Break-even in queries, by updates a query")
+RATES = (0.0, 0.001, 0.005, 0.02, 0.1)  # updates a query
 PRICES = (
     *("editor", "s / edit", "bytes / edit", "s once", "bytes once"),
     *("ms bare", "ms edited", "ms retrieved", "tok. bare", "tok. retrieved", "s / update"),
@@ -148,15 +153,20 @@ def priced(name: str, prices: cost.Prices) -> list[str]:
     ]
 
 
+def point(prices: cost.Prices, mix: cost.Mix, facts: float, rate: float) -> str:
+    """From how many queries on an edit is cheaper, at so many updates a query."""
+    found = cost.break_even(prices, mix, facts=facts, update_rate=rate)
+    if found.until is not None:
+        return f"up to {found.until:,.0f}"
+    return "never" if found.queries is None else f"{found.queries:,.0f}"
+
+
 def compared(name: str, found: cost.BreakEven, told, lived: cost.Lived) -> list[str]:
     """A row of what was lived through, and the predictions over it."""
     last = {road: amounts[-1] for road, amounts in lived.costs.items()}
-    point = "never" if found.queries is None else f"{found.queries:,.0f} queries"
-    if found.until is not None:
-        point = f"up to {found.until:,.0f}"
     return [
         name,
-        point,
+        point(found.prices, found.mix, found.facts, found.update_rate),
         *(f"{last[road].seconds:.2f}" for road in told),
         *(f"{lived.right[road]:.2f}" for road in told),
         *(f"{told[road].seconds / last[road].seconds:.2f}" for road in told),

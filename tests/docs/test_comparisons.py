@@ -132,7 +132,7 @@ def test_break_even(tmp_path, capsys):
     options = ["--facts", "4", "--first", "1", "--queries", "6", "--editors", "GRACE"]
     script["main"]([*options, "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
-    assert printed.count("| GRACE |") == 2
+    assert printed.count("| GRACE |") == 3
     found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert len(found["GRACE"]["lived"]["costs"]["edit"]) == 7
     assert (tmp_path / "out" / "GRACE.png").is_file()
