@@ -12,6 +12,7 @@ from memkit.benchmarks import (
     atoke,
     controlled_rippleedit,
     counterfact,
+    dune,
     ecbd,
     elken,
     entity_inferences,
@@ -33,6 +34,7 @@ from memkit.benchmarks import (
     streams,
     truthfulqa,
     unke,
+    wikidyk,
     zsre,
 )
 from memkit.benchmarks.base import Benchmark, References, Stream
@@ -45,6 +47,7 @@ BENCHMARKS = {
     "atoke": atoke.load,
     "controlled_rippleedit": controlled_rippleedit.load,
     "counterfact": counterfact.load,
+    "dune": dune.load,
     "ecbd": ecbd.load,
     "elken": elken.load,
     "entity_inferences": entity_inferences.load,
@@ -66,6 +69,7 @@ BENCHMARKS = {
     "safeedit": safeedit.load,
     "truthfulqa": truthfulqa.load,
     "unke": unke.load,
+    "wikidyk": wikidyk.load,
     "zsre": zsre.load,
     "zsre-counterfactual": zsre.load_counterfactual,
 }
