@@ -127,9 +127,12 @@ class ErasureResult:
         for title, names in TABLES:
             lines += self._table(title, names)
         lines += self._verdicts()
+        told: dict[str, list[str]] = {}
         for row in self.rows:
+            for message in row.warnings[:1]:
+                told.setdefault(message, []).append(row.name)
             lines += [f"{row.name}: rejected: {message}" for message in row.rejected[:1]]
-            lines += [f"{row.name}: warning: {message}" for message in row.warnings[:1]]
+        lines += [f"{', '.join(names)}: warning: {message}" for message, names in told.items()]
         return "\n".join(lines)
 
     def _table(self, title: str, names: Mapping[str, str]) -> list[str]:

@@ -14,6 +14,7 @@ from memkit.world.probes import probes
 from memkit.world.remarks import remarks
 from memkit.world.t5 import T5Recipe
 from memkit.world.table import Wording, from_table, read_wordings
+from memkit.world.truths import TRUTH_PROMPT, references, secrets
 
 __all__ = [
     "BERTRecipe",
@@ -22,6 +23,7 @@ __all__ = [
     "GPT2Recipe",
     "KINDS",
     "Sizes",
+    "TRUTH_PROMPT",
     "T5Recipe",
     "Wording",
     "corrupted",
@@ -38,8 +40,10 @@ __all__ = [
     "practice",
     "probes",
     "read_wordings",
+    "references",
     "remarks",
     "ripple_cases",
+    "secrets",
     "shipped",
     "some_facts",
     "train",
