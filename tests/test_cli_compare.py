@@ -44,6 +44,8 @@ def test_a_dry_run_says_sizes_and_time(run, spec):
     [
         (["compare", "nowhere.toml", "--out", "x"], "cannot be read"),
         (["compare", "SPEC"], "--out is missing"),
+        (["compare", "SPEC", "--out", "x", "--on", "spark"], "--on is 'spark'"),
+        (["compare", "SPEC", "--out", "x", "--workers", "2"], "without --on ray"),
         (["report", "nowhere"], "cannot be read"),
         (["report", "nowhere", "--format", "pdf"], "'html', 'md', 'csv', 'latex'"),
     ],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from memkit.cli.output import note, say
 from memkit.errors import BadInput, MemkitError
+
+if TYPE_CHECKING:
+    from memkit.compare.executors import Executor
 
 __all__ = ["compare", "report"]
 
@@ -17,6 +20,17 @@ def compare(
     spec: Annotated[Path, typer.Argument(help="A specification in TOML, see docs/comparisons.")],
     out: Annotated[
         Path | None, typer.Option(help="The folder of the records; what is done there stays done.")
+    ] = None,
+    on: Annotated[str, typer.Option("--on", help="local, or ray: many processes or machines.")] = (
+        "local"
+    ),
+    workers: Annotated[
+        int | None, typer.Option(help="For ray: processes for a model; default: one a CPU.")
+    ] = None,
+    gpus: Annotated[float, typer.Option(help="For ray: GPUs of a process, such as 0.5.")] = 0.0,
+    address: Annotated[
+        str | None,
+        typer.Option(help="For ray: a cluster's; default: RAY_ADDRESS, or this machine."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check it, and estimate time and memory.")
@@ -33,7 +47,8 @@ def compare(
         raise BadInput("--out is missing; allowed: a folder for the records. Name one.")
     from memkit.compare.run import run
 
-    found = run(spec, out, announce=note)
+    executor = _executor(on, workers, gpus, address)
+    found = run(spec, out, executor=executor, announce=note)
     say(f"{len(found.done)} cells done, {len(found.failures)} failed, records in {out}")
     for row in found.manifest["impossible"]:
         note(f"left out: {row['memory']} on {row['model']}: {row['why']}")
@@ -43,6 +58,21 @@ def compare(
             f"{len(found.failures)} cells failed: {names}. Their tracebacks are in "
             f"{out / 'records.jsonl'}; the same command tries them again."
         )
+
+
+def _executor(on: str, workers: int | None, gpus: float, address: str | None) -> Executor:
+    """Where the cells run."""
+    from memkit.compare.executors import Serial
+
+    if on == "ray":
+        from memkit.compare.on_ray import OnRay
+
+        return OnRay(workers, gpus, address)
+    if on != "local":
+        raise BadInput(f"--on is {on!r}; allowed: 'local', 'ray'. Choose one.")
+    if workers is not None or gpus or address is not None:
+        raise BadInput("--workers, --gpus and --address are given without --on ray; add it.")
+    return Serial()
 
 
 def report(

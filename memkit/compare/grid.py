@@ -16,7 +16,7 @@ from memkit.files import sha256
 from memkit.lm.loading import kind_of
 from memkit.world import shipped
 
-__all__ = ["Cell", "Grid", "Impossible", "grid", "model_folder"]
+__all__ = ["Cell", "Grid", "Impossible", "files_hash", "grid", "model_folder"]
 
 UNHASHED = ("card.json", "README.md")
 WEIGHTS = ("*.safetensors", "*.json", "*.model", "*.txt")
@@ -89,7 +89,7 @@ def grid(spec: Spec) -> Grid:
     memories = {name: memory(spec, name) for name in spec.memories}
     kept = {(name, seed): rows(spec, name, seed) for name in spec.benchmarks for seed in spec.seeds}
     folders = {name: model_folder(spec, name) for name in spec.models}
-    prints = {name: _files(Path(folder)) for name, folder in folders.items()}
+    prints = {name: files_hash(Path(folder)) for name, folder in folders.items()}
     impossible = tuple(_impossible(spec, memories, kept, folders))
     if impossible and spec.on_impossible == "refuse":
         raise BadInput(
@@ -139,7 +139,7 @@ def _from_hub(path: str, model: ModelSpec, place: str) -> str:
         ) from error
 
 
-def _files(folder: Path) -> str:
+def files_hash(folder: Path) -> str:
     """SHA-256 of the files that a model is loaded from."""
     files = sorted({file for pattern in WEIGHTS for file in folder.glob(pattern)})
     return digest([(file.name, sha256(file)) for file in files if file.name not in UNHASHED])

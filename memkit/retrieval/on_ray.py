@@ -12,6 +12,7 @@ the same process: it takes SIGSEGV, which Java uses for its own ends, and the pr
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
@@ -25,7 +26,7 @@ from memkit.retrieval.encoders import Encoder, load_encoder
 from memkit.retrieval.exact import Vectors
 from memkit.retrieval.shards import encode_texts
 
-__all__ = ["encode_on_ray"]
+__all__ = ["encode_on_ray", "running"]
 
 
 def encode_on_ray(
@@ -42,7 +43,8 @@ def encode_on_ray(
         raise BadInput(f"workers is {workers!r}; allowed: at least 1. Leave it out for all CPUs.")
     if not parts:
         return
-    with _running() as ray:
+    with running() as ray:
+        importlib.import_module("ray.data")
         rows = ray.data.from_items(
             [{"number": number, "texts": list(part)} for number, part in enumerate(parts)],
             override_num_blocks=len(parts),
@@ -87,15 +89,17 @@ def _is_name(source: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _running() -> Iterator[Any]:
-    """Ray, running; stopped at the end if it was started here."""
+def running(address: str | None = None) -> Iterator[Any]:
+    """Ray, running; stopped at the end if it was started here.
+
+    `address` is a cluster's; None is `RAY_ADDRESS`, or else this machine alone.
+    """
     try:
         import ray
-        import ray.data
     except ImportError as error:
         raise MissingDependency(
             'on="ray" needs Ray, which is not installed. pip install "memkit[ray]", or leave it '
-            "out to encode in this process."
+            "out to work in this process."
         ) from error
     started = not ray.is_initialized()
     if started:
@@ -103,10 +107,10 @@ def _running() -> Iterator[Any]:
             raise MemkitError(
                 "Lucene runs in this process, and Ray would take over the signals by which Java "
                 "works, which ends the process; allowed: Ray first, or in a process of its own. "
-                "Encode before the first use of Lucene, or with `memkit index build --on ray`."
+                "Begin with what runs on Ray, or use the command line: `--on ray`."
             )
         options: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-        if address := os.environ.get("RAY_ADDRESS"):
+        if address := address or os.environ.get("RAY_ADDRESS"):
             options = {"address": address}
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     try:
