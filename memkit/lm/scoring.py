@@ -90,7 +90,7 @@ def score_options(model: Any, prompts: Rows, options: Sequence[Rows]) -> list[li
         logits_to_keep=1,
     )
     found = [
-        [_picked(logits.expand(1, -1), option[:1]) for option in own]
+        [[score] for score in _picked(logits.expand(len(own), -1), [option[0] for option in own])]
         for logits, own in zip(read.logits[:, -1], options, strict=True)
     ]
     longer = [

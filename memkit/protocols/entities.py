@@ -19,7 +19,7 @@ Probes without (ECBD)
 
     perplexity     exp of the mean over probes of the mean negative log-likelihood of a token
     macro          the same with the mean over entities of their probes' mean
-    specificity    perplexity on the other entities' probes, if `others` is given
+    specificity    perplexity on the other entities' probes
 
 `popular` are probes of entities that the model knows: their accuracy or perplexity after each edit;
 by a method that puts a text before a probe they are asked like all others.

@@ -4,11 +4,12 @@ decoder           log p(span | what stands left of it); what stands right of it 
 encoder-decoder   the cloze with "<extra_id_0>" for its span in the encoder, "<extra_id_0> span
                   <extra_id_1>" in the decoder; the sentinels are not counted
 
-A decoder's left context and span are tokenised apart, the spaces before a span with the span. Where
-a span begins and ends with a word, these are the tokens of the whole sentence (Onoe et al.'s, who
-count those of the left and the right context); within a word the tokens spell the span and nothing
-else, where a count takes in what a token shares with its context. So every candidate has the same
-left context, to the token. A span at the very start follows the tokenizer's start token.
+A decoder's left context and span are tokenised apart, the spaces before a span with the span, so
+that every candidate has the same left context, to the token, and its tokens spell it and nothing
+else. Onoe et al. count the tokens of the left and of the right context in those of the whole
+sentence; with GPT-2's tokenizer both ways agree on all 739 candidates of 68 probes of Entity
+Inferences, and on 301 of 302 spans of ECBD. A span at the very start follows the tokenizer's start
+token.
 """
 
 from __future__ import annotations

@@ -70,6 +70,36 @@ def test_editing_methods_with_networks_that_are_there(tmp_path, capsys):
     assert capsys.readouterr().out.count("| MEND | ") == 2
 
 
+def test_entity_table(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MEMKIT_CACHE", str(tmp_path / "cache"))
+    script = runpy.run_path(str(SCRIPTS / "entity_table.py"))
+    script["main"].__globals__["ROUTED"] = 8
+    options = ["--probes", "2", "--others", "1", "--editors", "FT full", "--counts", "1", "2"]
+    script["main"]([*options, "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    for row in ("base", "FT full", "Definition", "Random definition", "BM25, all", "Router"):
+        assert f"| {row}" in printed
+    assert printed.count("| all in the prompt |") == printed.count("| one retrieved |") == 2
+    found = json.loads((tmp_path / "out" / "entities.json").read_text(encoding="utf-8"))
+    assert len(found["probes"]) == 4
+    assert (tmp_path / "out" / "crowded.png").stat().st_size > 1000
+
+
+@pytest.mark.filterwarnings("ignore:.*do not name their entity:UserWarning")
+@pytest.mark.parametrize("name", ["entity_inferences", "ecbd"])
+def test_entity_table_on_the_papers_data(shared, tmp_path, capsys, name):
+    from memkit.testing.models import tiny_lm
+
+    tiny_lm("gpt2", n_positions=512).save(tmp_path / "lm")
+    script = runpy.run_path(str(SCRIPTS / "entity_table.py"))
+    options = ["--data", str(shared / "data" / name), "--benchmark", name, "--probes", "1"]
+    options += ["--model", str(tmp_path / "lm"), "--others", "1", "--editors", "FT last layer"]
+    script["main"](options)
+    printed = capsys.readouterr().out
+    assert printed.count("| FT last layer |") == 1
+    assert ("perplexity" in printed) == (name == "ecbd")
+
+
 def test_edited_facts(tmp_path, capsys):
     script = runpy.run_path(str(SCRIPTS / "edited_facts.py"))
     script["main"].__globals__["STEPS"] = (1, 2)

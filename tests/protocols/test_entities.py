@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from memkit import ROME, Definitions, Fact, FineTune, Guards, Statistics, protocols
+from memkit.benchmarks import load
 from memkit.benchmarks.probes import END, GAP, Cloze, EntityProbe
 from memkit.editors.base import Editor
 from memkit.editors.draft import Draft
@@ -148,6 +149,29 @@ def test_spans_in_sentencepiece(shared, left, span, right, tokens):
     assert spelled == [GAP, *tokens, END]
     ((found,),) = Asker(model).spans([("Before.", Cloze(left, span, right), [span])])
     assert len(found) == len(tokens)
+
+
+@pytest.mark.filterwarnings("ignore:.*do not name their entity:UserWarning")
+def test_real_spans_are_where_upstream_counts_them(shared):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        shared / "models" / "tokenizers" / "gpt2"
+    )
+    config = transformers.GPT2Config(vocab_size=len(tokenizer), n_embd=8, n_layer=1, n_head=1)
+    model = LM(transformers.GPT2LMHeadModel(config), tokenizer)
+    counts = {}
+    for name in ("entity_inferences", "ecbd"):
+        agree = []
+        for one in load(name, shared / "data" / name).probes:
+            for span in one.candidates or (one.gold,):
+                target = prompt_and_target(model, "", one.cloze, span)[1]
+                ids = model.codec.target(target)
+                assert tokenizer.decode(ids).strip(" ") == span.strip(" ")
+                whole = tokenizer(one.cloze.left + span + one.cloze.right).input_ids
+                left = len(tokenizer(one.cloze.left.strip()).input_ids)
+                right = len(tokenizer(one.cloze.right).input_ids)
+                agree.append(whole[left : len(whole) - right] == ids)
+        counts[name] = (sum(agree), len(agree))
+    assert counts == {"entity_inferences": (739, 739), "ecbd": (301, 302)}
 
 
 def test_spans_of_a_tokenizer_that_opens_texts_with_a_space():
