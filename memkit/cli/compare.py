@@ -32,6 +32,9 @@ def compare(
         str | None,
         typer.Option(help="For ray: a cluster's; default: RAY_ADDRESS, or this machine."),
     ] = None,
+    track: Annotated[
+        str | None, typer.Option(help="Send scores to wandb, trackio or mlflow, too.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check it, and estimate time and memory.")
     ] = False,
@@ -48,7 +51,7 @@ def compare(
     from memkit.compare.run import run
 
     executor = _executor(on, workers, gpus, address)
-    found = run(spec, out, executor=executor, announce=note)
+    found = run(spec, out, executor=executor, track=track, announce=note)
     say(f"{len(found.done)} cells done, {len(found.failures)} failed, records in {out}")
     for row in found.manifest["impossible"]:
         note(f"left out: {row['memory']} on {row['model']}: {row['why']}")
@@ -79,8 +82,12 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="A run's folder; two are set side by side.")],
     format: Annotated[str, typer.Option("--format", help="html, md, csv or latex.")] = "html",
     out: Annotated[Path | None, typer.Option(help="Write to this file, not to stdout.")] = None,
+    cards: Annotated[
+        Path | None, typer.Option(help="Write an EvalCard for each memory into this folder, too.")
+    ] = None,
 ) -> None:
     """The tables of a comparison: as one HTML file, or for a paper."""
+    from memkit.compare.cards import write_cards
     from memkit.compare.formats import FORMATS
     from memkit.compare.page import html
     from memkit.compare.results import results
@@ -93,6 +100,9 @@ def report(
     if len(runs) > 2:
         raise BadInput(f"{len(runs)} runs are given; allowed: one, or two to set side by side.")
     found = [results(run) for run in runs]
+    if cards is not None:
+        files = [file for one in found for file in write_cards(one, cards)]
+        note(f"wrote {len(files)} files to {cards}")
     more = beside(*found) if len(found) == 2 else []
     if format == "html":
         text = html(found, more)

@@ -7,6 +7,7 @@ records become statistics, tables and a report. A run can be killed at any momen
 it was; a second run does only what changed or failed.
 """
 
+from memkit.compare.cards import EvalCard, cards
 from memkit.compare.grid import Cell, Grid, grid
 from memkit.compare.results import Outcome, Results, results
 from memkit.compare.run import run
@@ -14,10 +15,12 @@ from memkit.compare.spec import Spec, read_spec
 
 __all__ = [
     "Cell",
+    "EvalCard",
     "Grid",
     "Outcome",
     "Results",
     "Spec",
+    "cards",
     "grid",
     "read_spec",
     "results",

@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from memkit import progress
 from memkit.compare.executors import Executor, Serial
 from memkit.compare.grid import Cell, Grid, grid
-from memkit.compare.log import Log, locked
+from memkit.compare.log import Log, locked, stored
 from memkit.compare.manifest import begun, ended, write_manifest
-from memkit.compare.records import CellRecord, Record
+from memkit.compare.records import AnswerRecord, CellRecord, Record
 from memkit.compare.results import Results, results
 from memkit.compare.spec import Spec, read_spec
-from memkit.progress import track
+from memkit.compare.trackers import Tracker, cell_metrics, tracker
 
 __all__ = ["run"]
 
@@ -28,23 +29,26 @@ def run(
     out: str | os.PathLike[str],
     *,
     executor: Executor | None = None,
+    track: str | None = None,
     announce: Announce = lambda text: None,
 ) -> Results:
     """Run what is not done yet of a specification, and give all results of the folder `out`.
 
-    `executor` says where; None is this process, one cell after the other. `announce` is told of
+    `executor` says where; None is this process, one cell after the other. `track` names a tracker
+    (`memkit.compare.trackers`) that is sent the scores of each cell, too. `announce` is told of
     every cell that ends.
 
     A cell that fails, for whatever reason, is recorded with its traceback, and the others go on;
     `Results.failures` has them, and the next call tries them again.
 
     Raises `BadInput` for a specification that is not allowed, before anything runs, and for a
-    folder that another process works in.
+    folder that another process works in; `MissingDependency` for a tracker that is not installed.
     """
     made = grid(read_spec(spec))
+    send = None if track is None else tracker(track, made.spec.name)
     folder = Path(out)
     with locked(folder), Log(folder) as log:
-        session = _Session(made, log, announce)
+        session = _Session(made, log, announce, send)
         manifest = begun(made, folder, session.ended())
         write_manifest(manifest, folder)
         how = "done"
@@ -61,10 +65,11 @@ def run(
 class _Session:
     """One process's work on a grid: it alone writes."""
 
-    def __init__(self, grid: Grid, log: Log, announce: Announce) -> None:
+    def __init__(self, grid: Grid, log: Log, announce: Announce, send: Tracker | None) -> None:
         self.grid = grid
         self.log = log
         self.announce = announce
+        self.send = send
         self.unwritten: dict[str, CellRecord] = {}  # ends that the disk did not take
 
     def ended(self) -> dict[str, CellRecord]:
@@ -78,9 +83,20 @@ class _Session:
         if done:
             self.announce(f"{done} of {len(self.grid.cells)} cells are done already")
         names = {cell.id: cell.name for cell in waiting}
-        for end in track(self._ends(executor, waiting), "cells", total=len(waiting)):
+        for end in progress.track(self._ends(executor, waiting), "cells", total=len(waiting)):
             how = f"failed, {end.error}" if end.error is not None else f"{end.seconds:.1f} s"
             self.announce(f"{names[end.cell]}: {how}")
+            if self.send is not None and end.status == "done":
+                self._track(end.cell, self.send)
+
+    def _track(self, cell: str, send: Tracker) -> None:
+        """Send a cell's scores; where that fails it is said, and the run goes on."""
+        stored_here = (record for record in stored(self.log.path.parent) if record.cell == cell)
+        records = [record for record in stored_here if isinstance(record, AnswerRecord)]
+        try:
+            send(self.grid.find(cell), cell_metrics(records))
+        except Exception as error:  # whatever a service and its client may raise
+            self.announce(f"the tracker failed, {type(error).__name__}: {error}")
 
     def _ends(self, executor: Executor, waiting: Sequence[Cell]) -> Iterator[CellRecord]:
         """Write records as they come; give the ends."""
