@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -32,14 +33,14 @@ Measure = Callable[[AnswerRecord], float | None]
 class Table:
     """A title, names of the columns, and rows of text; the first column is a name.
 
-    `long` says that it is to be looked things up in, rather than read.
+    `kind` says what it is for: "main" to be read first, "more" after it, "long" to look things up.
     """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
-    long: bool = False
+    kind: Literal["main", "more", "long"] = "more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +296,7 @@ def _accuracy(group: Group) -> Table:
         ("memory", *(f"{role} (n={counts[role]})" for role in roles)),
         tuple(rows),
         "95 % intervals, by subjects. A number behind a memory: facts written at a time.",
+        kind="main",
     )
 
 
@@ -374,7 +376,7 @@ def _pairs(group: Group, role: str) -> Table:
         tuple(rows),
         "Better: the interval leaves out 0 and the larger p, corrected by Holm over this table, is "
         "below 0.05; else open.",
-        long=True,
+        kind="long",
     )
 
 
