@@ -35,10 +35,12 @@ def probes(benchmark: Benchmark, seed: int = 0) -> tuple[EntityProbe, ...]:
     Ids are those of the facts, an implicit one's with the second relation behind it. Without a new
     entity there are none.
     """
+    new = [fact for fact in benchmark.facts if str(fact.id).startswith(NEW)]
+    if not new:
+        return ()
     rng = random.Random(seed)
     views = {str(q.id): q.popularity or 0 for q in benchmark.questions}
     titles = {passage.id: passage.title for passage in benchmark.passages}
-    new = [fact for fact in benchmark.facts if str(fact.id).startswith(NEW)]
     known = [  # a name means its most popular bearer, as it does to a model
         fact
         for fact in benchmark.facts
@@ -46,8 +48,6 @@ def probes(benchmark: Benchmark, seed: int = 0) -> tuple[EntityProbe, ...]:
     ]
     known.sort(key=lambda fact: -views[str(fact.id)])
     head = known[: round(HEAD * len(known))]
-    if not new:
-        return ()
     own, common = _objects(new), _objects(head)
     made = [_probe(rng, fact, _reworded(rng, fact), fact.target, own) for fact in new]
     for fact in new:

@@ -99,3 +99,9 @@ def test_probes_follow_the_limit(world):
     wanted = {question.id for question in few.questions}
     assert few.probes
     assert {"/".join(probe.id.split("/")[:2]) for probe in few.probes} == wanted
+
+
+def test_a_world_of_a_users_own_facts_has_none(tmp_path):
+    table = tmp_path / "facts.csv"
+    table.write_text("subject,relation,object,popularity\nAda,home,Peru,7\n", encoding="utf-8")
+    assert probes(memkit.world.from_table(table)) == ()
