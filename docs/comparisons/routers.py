@@ -121,10 +121,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"\n{name}: {len(asked)} questions, seed {args.seed}\n")
         for cells in table(found, known):
             print(f"| {' | '.join(cells)} |")
-        attacked = list(under_attack(qa, asked[:: args.every], passages, known, args))
-    print(f"\n{attacked[0]['questions']} attacked questions\n")
-    for cells in attacked_table(attacked):
-        print(f"| {' | '.join(cells)} |")
+        attacked = []
+        if args.every:
+            attacked = list(under_attack(qa, asked[:: args.every], passages, known, args))
+            print(f"\n{attacked[0]['questions']} attacked questions\n")
+            for cells in attacked_table(attacked):
+                print(f"| {' | '.join(cells)} |")
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
         record = {"data": name, "seed": args.seed, "attacks": attacked}
@@ -256,7 +258,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--data", help="a PopQA file instead of the world")
     parser.add_argument("--model", help="the model for --data")
     parser.add_argument("--questions", type=int, default=600, help="that routers are scored on")
-    parser.add_argument("--every", type=int, default=5, help="attack every so manieth question")
+    parser.add_argument(
+        "--every", type=int, default=5, help="attack one question in so many; 0: none"
+    )
     parser.add_argument("--copies", type=int, default=3, help="near-duplicates that are planted")
     parser.add_argument("--seed", type=int, default=0, help="of questions, folds and attacks")
     parser.add_argument("--out", type=Path, help="a folder for records and report")
