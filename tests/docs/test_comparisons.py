@@ -166,3 +166,15 @@ def test_break_even(tmp_path, capsys):
     found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert len(found["GRACE"]["lived"]["costs"]["edit"]) == 7
     assert (tmp_path / "out" / "GRACE.png").is_file()
+
+
+def test_audit(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MEMKIT_CACHE", str(tmp_path / "cache"))
+    script = runpy.run_path(str(SCRIPTS / "audit.py"))
+    options = ["--facts", "2", "--editors", "ROME", "FineTune", "--out", str(tmp_path / "out")]
+    script["main"](options)
+    printed = capsys.readouterr().out
+    assert "| ROME | 2 | 2 |" in printed
+    assert "| FineTune | 2 | none |" in printed
+    rome, _ = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert rome["prompts"]["recall"] == 1

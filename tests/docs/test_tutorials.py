@@ -14,6 +14,7 @@ PAGES = [
     DOCS / "index.md",
     DOCS / "decide.md",
     DOCS / "routing.md",
+    DOCS / "erasure.md",
     *sorted((DOCS / "tutorials").glob("*.md")),
 ]
 NUMBER = re.compile(r"\d+(?:\.\d+)?")

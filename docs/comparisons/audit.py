@@ -1,0 +1,118 @@
+"""What weight differences reveal: how many of the edited subjects an audit names, by editor.
+
+    python docs/comparisons/audit.py --facts 1 10 40 --out runs/audit
+
+Facts of the miniature world are written (`memkit.world.modifications`), and the model is compared
+with its base. The auditor has both models and a list of all subjects, once as bare names and once
+in all the prompts of the world. --model names another model, for which --data names the facts, as
+a folder of the world's kind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+
+import memkit
+from memkit import LM, MEMIT, ROME, AlphaEdit, Benchmark, Fact, FineTune, Guards, LoRA, Statistics
+from memkit.editors.audit import Suspect
+from memkit.editors.base import Editor
+from memkit.world.text import Statements, trained_facts
+
+OPEN = {"guards": Guards(perplexity=float("inf"), size=float("inf"), divisor=0.0)}
+STATEMENTS, CONTEXTS = 6_000, 3
+HEADER = (
+    "| editor | facts | edits counted | named: recall | recall among as many | precision "
+    "| prompts: recall | recall among as many | precision |"
+)
+
+
+def editors(world: Benchmark, folder: Path) -> Mapping[str, Editor]:
+    """The editors with settings for so small a model, as in editing_methods.py."""
+    told = Statements(world, trained_facts(world))
+    rng = random.Random(0)
+    lines = ["".join(told.word(rng, told.draw(rng))) for _ in range(STATEMENTS)]
+    rows = ("".join(lines[start : start + 5]) for start in range(0, STATEMENTS, 5))
+    corpus = folder / "statements.jsonl"
+    corpus.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows), encoding="utf-8")
+    located = {
+        "contexts": ("{}", *(f"{line}{{}}" for line in lines[:CONTEXTS])),
+        "statistics": Statistics(corpus=str(corpus), tokens=60_000, ridge=1e-6),
+        "stop": 0.02,
+        **OPEN,
+    }
+    return {
+        "ROME": ROME(**located),
+        "MEMIT": MEMIT(**located),
+        "AlphaEdit": AlphaEdit(**located),
+        "FineTune": FineTune(stop_at_argmax=False, lr=2e-3, **OPEN),
+        "LoRA": LoRA(**OPEN),
+    }
+
+
+def rows(
+    lm: LM, world: Benchmark, chosen: Mapping[str, Editor], counts: Sequence[int], seed: int
+) -> Iterator[dict[str, object]]:
+    """One row for each editor and number of facts."""
+    names = list(dict.fromkeys(fact.subject for fact in world.facts))
+    candidates = {"named": names, "prompts": world.facts}
+    for count in counts:
+        facts = memkit.world.modifications(world, count, seed=seed)
+        for name, editor in chosen.items():
+            with editor.apply(lm, facts) as edit:
+                row: dict[str, object] = {"editor": name, "facts": count}
+                for kind, subjects in candidates.items():
+                    report = memkit.audit(lm, edit, subjects)
+                    row["edits"] = report.edits
+                    row[kind] = scores(facts, report.suspects, report.likely)
+            yield row
+
+
+def scores(
+    facts: Sequence[Fact], suspects: Sequence[Suspect], likely: Sequence[str]
+) -> dict[str, float]:
+    """Recall among the likely ones, recall among as many as there are, precision of the likely."""
+    edited = {fact.subject for fact in facts}
+    first = {one.subject for one in suspects[: len(edited)]}
+    return {
+        "recall": mean([subject in likely for subject in edited]),
+        "recall among as many": mean([subject in first for subject in edited]),
+        "precision": mean([subject in edited for subject in likely]) if likely else 0.0,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--facts", type=int, nargs="+", default=[1, 10, 40])
+    parser.add_argument("--editors", nargs="+", help="some of them alone")
+    parser.add_argument("--model", help="a model's folder or Hub id; the shipped one")
+    parser.add_argument("--data", type=Path, help="a world's folder; the shipped one")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="folder for results.json")
+    options = parser.parse_args(arguments)
+    world = memkit.benchmarks.load("miniworld", path=options.data)
+    lm = LM.load(options.model or memkit.world.shipped(), device="cpu")
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = editors(world, Path(folder))
+        chosen = {name: chosen[name] for name in options.editors or chosen}
+        print(HEADER)
+        print("|" + " --- |" * (HEADER.count("|") - 1))
+        for row in rows(lm, world, chosen, options.facts, options.seed):
+            found.append(row)
+            cells = [f"{v:.2f}" for kind in ("named", "prompts") for v in row[kind].values()]
+            edits = "none" if row["edits"] is None else row["edits"]
+            print(f"| {row['editor']} | {row['facts']} | {edits} | {' | '.join(cells)} |")
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(found, indent=1)
+        (options.out / "results.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
