@@ -35,10 +35,10 @@ CLOCKS = {"cpu": time.process_time, "wall": time.perf_counter}
 def editors() -> dict[str, Editor]:
     """What is compared; what an editor does is shown, not stopped."""
     return {
-        "FT": FineTune(end=True, **OPEN),
+        "FT": FineTune(**OPEN),
         "ROME": ROME(**OPEN),
         "MEMIT": MEMIT(**OPEN),
-        "GRACE": GRACE(end=True, **OPEN),
+        "GRACE": GRACE(**OPEN),
     }
 
 
