@@ -178,3 +178,13 @@ def test_audit(tmp_path, capsys, monkeypatch):
     assert "| FineTune | 2 | none |" in printed
     rome, _ = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert rome["prompts"]["recall"] == 1
+
+
+def test_unstructured(tmp_path, capsys):
+    script = runpy.run_path(str(SCRIPTS / "unstructured.py"))
+    script["main"](["--facts", "2", "--editors", "FT", "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert "sub-question" in printed
+    found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert list(found["cells"]) == ["unedited", "FT", "in the prompt", "retrieval"]
+    assert found["cells"]["in the prompt"]["sub-question contains"]["mean"] == 1
