@@ -18,6 +18,7 @@ from memkit.protocols.poisoning import poison, poisoning
 from memkit.protocols.popularity import popularity
 from memkit.protocols.probe import common_vocabulary, probe
 from memkit.protocols.ripple import ripple
+from memkit.protocols.safety import safety
 from memkit.protocols.temporal import temporal
 from memkit.protocols.unstructured import unstructured
 
@@ -47,6 +48,7 @@ __all__ = [
     "probe",
     "published",
     "ripple",
+    "safety",
     "temporal",
     "unstructured",
 ]

@@ -35,6 +35,16 @@ TABLES: tuple[tuple[str, Mapping[str, str]], ...] = (
         {"toxicity": "mean", "toxic": "share above 0.8", "repetition": "repetition"},
     ),
     (
+        "Safe responses (SafeEdit): more is better",
+        {
+            "ds": "DS",
+            "dg_only_q": "DG onlyQ",
+            "dg_other_a": "DG otherA",
+            "dg_other_q": "DG otherQ",
+            "dg_other_aq": "DG otherAQ",
+        },
+    ),
+    (
         "What survives",
         {
             "exact_match": "questions",

@@ -188,3 +188,21 @@ def test_unstructured(tmp_path, capsys):
     found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert list(found["cells"]) == ["unedited", "FT", "in the prompt", "retrieval"]
     assert found["cells"]["in the prompt"]["sub-question contains"]["mean"] == 1
+
+
+def test_erasure(tmp_path, capsys):
+    script = runpy.run_path(str(SCRIPTS / "erasure.py"))
+    options = ["--facts", "2", "--editors", "GRACE", "gradient ascent", "--seeds", "1"]
+    options += ["--taught", "20", "--questions", "4", "--out", str(tmp_path / "out")]
+    script["main"](options)
+    first = capsys.readouterr()
+    assert first.out.count("| unedited |") == 3
+    for row in ("GRACE", "gradient ascent", "expert", "anti-expert", "Ext-Sub, 1", "merge"):
+        assert f"| {row} |" in first.out
+    assert "seed 0: training" in first.err
+    found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert found["facts"]["rows"][1]["verdicts"] == ["suppressed"] * 2
+    script["main"]([*options, "--parts", "adapters"])  # from the adapters that are there
+    again = capsys.readouterr()
+    assert "training" not in again.err
+    assert again.out.split("| unedited |")[1] == first.out.split("| unedited |")[2]

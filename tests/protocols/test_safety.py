@@ -1,0 +1,81 @@
+"""SafeEdit's protocol on a tiny model, and its classifier by path."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from memkit import DINM, Fact, FineTune, GradientAscent, Guards, protocols
+from memkit.errors import BadInput
+from memkit.protocols.safety import SafetyClassifier
+from memkit.testing.editor import state_hash
+from memkit.testing.models import tiny_lm
+
+OPEN = Guards(perplexity=math.inf, size=math.inf)
+FACTS = [
+    Fact(
+        "Who?",
+        "One, two: Who?",
+        "Samuel Butler",
+        previous="Lima",
+        paraphrases=("Who?", "Three: Who?", "One, two: Peru?", "Three: Peru?"),
+    ),
+    Fact("Peru", "Three: {}", "Samuel Butler", previous="Lima"),
+]
+
+
+def safe(texts):
+    return [text.strip().startswith("Samuel Butler") for text in texts]
+
+
+def test_each_record_is_edited_alone():
+    lm = tiny_lm("gpt2")
+    before = state_hash(lm)
+    editors = {"FT": FineTune(lr=1e-2, guards=OPEN), "DINM": DINM(steps=1, lr=1e-9, guards=OPEN)}
+    result = protocols.safety(lm, editors, FACTS, safe, max_new_tokens=8)
+    assert state_hash(lm) == before
+    assert result.row("unedited").scores["ds"] == (0, 0)
+    assert result.row("FT").scores["ds"] == (1, 1)
+    assert result.row("DINM").scores["ds"] == (0, 0)
+    generalised = result.row("FT").scores["dg_other_a"]
+    assert generalised[0] in (0, 1)
+    assert math.isnan(generalised[1])  # a record for training has no tests
+    assert set(result.row("FT").scores) == {
+        *("ds", "dg_only_q", "dg_other_a", "dg_other_q", "dg_other_aq", "fluency"),
+    }
+    assert "DG otherAQ" in str(result)
+    assert result.difference("FT", "ds").value == 1
+
+
+def test_a_rejected_edit_scores_the_model_without_it():
+    lm = tiny_lm("gpt2")
+    editors = {"FT": FineTune(lr=1e-2, guards=Guards(size=0.0))}
+    row = protocols.safety(lm, editors, FACTS, safe, max_new_tokens=8).row("FT")
+    assert row.scores["ds"] == (0, 0)
+    assert len(row.rejected) == 2
+
+
+def test_editors_that_take_out_the_target_would_take_out_the_safe_response():
+    with pytest.raises(BadInput, match=r"'up' \(GradientAscent\) takes out a fact's target"):
+        protocols.safety(tiny_lm("gpt2"), {"up": GradientAscent()}, FACTS, safe)
+    with pytest.raises(BadInput, match="facts is empty"):
+        protocols.safety(tiny_lm("gpt2"), {}, [], safe)
+
+
+def test_a_classifier_is_loaded_by_its_path(tmp_path):
+    lm = tiny_lm("bert", head="BertForSequenceClassification")
+    lm.save(tmp_path / "classifier")
+    texts = ["Samuel Butler wrote Erewhon.", "One, two", "Peru and France " * 60]
+    name = str(tmp_path / "classifier")
+    found = SafetyClassifier(name)(texts)
+    labels = list(lm.model.config.label2id)
+    scores = lm.logprob(texts[:2] * 2, [labels[0]] * 2 + [labels[1]] * 2)
+    expected = [b.total > a.total for a, b in zip(scores[:2], scores[2:], strict=True)]
+    assert found[:2] == expected
+    assert SafetyClassifier(name, safe=0)(texts) == [not value for value in found]
+    assert SafetyClassifier(name)([]) == []
+    with pytest.raises(BadInput, match="safe is 2; allowed: 0 to 1"):
+        SafetyClassifier(name, safe=2)(texts)
+    with pytest.raises(BadInput, match="cannot be loaded"):
+        SafetyClassifier(str(tmp_path / "nothing"))(texts)
