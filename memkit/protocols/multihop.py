@@ -35,7 +35,8 @@ from memkit.metrics import exact_match
 from memkit.progress import track
 from memkit.prompts import Template
 from memkit.protocols.editing_probes import first_answer
-from memkit.protocols.holding import FRAME, Asker, InContext, Retrieval, Told, bare, held
+from memkit.protocols.held import held
+from memkit.protocols.holding import FRAME, Asker, InContext, Retrieval, Told, bare
 from memkit.protocols.multihop_result import MultihopRecord, MultihopResult, Said, scored
 
 if TYPE_CHECKING:

@@ -42,7 +42,8 @@ from memkit.errors import BadInput, EditRejected
 from memkit.lm.checks import check_count
 from memkit.metrics import contains
 from memkit.progress import track
-from memkit.protocols.holding import Held, InContext, Retrieval, Told, held
+from memkit.protocols.held import held
+from memkit.protocols.holding import Held, InContext, Retrieval, Told
 from memkit.protocols.ripple_result import (
     READINGS,
     Outcome,

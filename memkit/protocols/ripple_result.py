@@ -257,14 +257,14 @@ def _cells(
         if parts:
             drawn = bootstrap_means(shares, resamples=samples, seed=seed)
             drawn = drawn[:, ~np.isnan(shares).all(axis=0)]
-            drawn = drawn[~np.isnan(drawn).all(axis=1)]
-            cells.setdefault(MEAN, {})[stage] = _mean(parts, np.nanmean(drawn, axis=1))
+            whole = drawn[~np.isnan(drawn).any(axis=1)]  # those that have every criterion
+            cells.setdefault(MEAN, {})[stage] = _mean(parts, whole.mean(axis=1))
     return cells
 
 
 def _mean(parts: Sequence[Cell], drawn: Floats) -> Cell:
     """The mean of the criteria; where resamples agree, with the mean of their bounds."""
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    low, high = np.quantile(drawn, [0.025, 0.975]) if drawn.size else (0.0, 0.0)
     if high - low < EMPTY:
         low, high = (sum(getattr(p, end) for p in parts) / len(parts) for end in ("low", "high"))
     return Cell(sum(part.mean for part in parts) / len(parts), float(low), float(high))

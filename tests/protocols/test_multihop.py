@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from memkit import BadInput, Fact, FineTune, Guards
 from memkit.benchmarks.cases import Hop, MultihopCase
 from memkit.benchmarks.mquake import Shots
+from memkit.editors.base import Editor, Made
 from memkit.lm.fingerprint import weights_hash
 from memkit.protocols import InContext, Retrieval, multihop
 from memkit.testing.models import tiny_lm
@@ -172,6 +173,24 @@ def test_weights_are_written_and_put_back(batch):
         assert text.startswith(f" {record.case.facts[0].target}")
     assert weights_hash(lm.model) == before
     assert found.rejected == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noting(Editor):
+    """Writes nothing, and notes what it was to write."""
+
+    seen: list[list[str]] = field(default_factory=list)
+
+    def write(self, draft):
+        self.seen.append([fact.text for fact in draft.facts])
+        return Made(details=[{} for _ in draft.facts])
+
+
+def test_an_edit_that_two_cases_share_is_made_once():
+    again = replace(CASE, facts=(replace(CASE.facts[0], id="8/0"),), id="8")
+    editor = Noting(**OPEN)
+    multihop(tiny_lm("gpt2"), editor, [CASE, again, other()], batch=3)
+    assert editor.seen == [["Tetris was made by", "Pong was made by"]]
 
 
 def test_a_refused_group_says_what_it_said_before():

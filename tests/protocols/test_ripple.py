@@ -159,6 +159,35 @@ def test_a_store_of_all_edits_is_searched():
 
 
 @pytest.mark.parametrize(
+    ("prompt", "told", "premise"),
+    [
+        ("The names of {} are", None, "Imagine that Peru would have been the names of Ann."),
+        ("Ann's home is", None, "Imagine that Peru would have been Ann's home."),
+        ("{} hails from", None, "Imagine that Ann hails from Peru."),
+        ("Q: Where is {}? A:", "Ann is in Peru.", "Imagine that Ann is in Peru."),
+    ],
+)
+def test_an_edit_as_a_premise(prompt, told, premise):
+    lm = Scripted({})
+    edit = RippleCase(Fact("Ann", prompt, "Peru"), (), ("Peru",), told=told)
+    ripple(lm, InContext(separator=" / "), [edit])
+    assert lm.asked[-1] == f"{premise} / {edit.fact.text}"
+
+
+def test_a_store_of_ones_own():
+    made = []
+
+    def store(passages):
+        made.extend(passages)
+        return memkit.Definitions({passages[0].title: "Ann moved."})
+
+    lm = Scripted({})
+    ripple(lm, Retrieval(store, k=3), [case([])])
+    assert lm.asked[-1] == "Ann moved.\nThe country of Ann is"
+    assert [(p.title, p.text) for p in made] == [("Ann", "The country of Ann is Peru.")]
+
+
+@pytest.mark.parametrize(
     ("window", "shown"),
     [
         (13, "The country of Ann is Peru.\n"),  # 6 words, 5 of the query, room for 2
