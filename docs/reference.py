@@ -22,6 +22,8 @@ import memkit
 
 PARAMETERS = re.compile(r"^(\w+(?:, \w+)*): (.*)$")  # "steps, lr: of the search"
 
+ADAPTERS = ("Adapter", "ExtSub", "Merge", "TaskNegation", "audit", "load_adapter")
+
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the made pages into the navigation, below "Reference"."""
@@ -60,6 +62,7 @@ def sections() -> dict[str, dict[str, Any]]:
     """The methods of each kind by their public names."""
     found: dict[str, dict[str, Any]] = {
         "Editors": {cls.__name__: cls for cls in memkit.EDITORS.values()},
+        "Adapters": {name: getattr(memkit, name) for name in ADAPTERS},
         "Retrievers": {},
         "Routers": {},
         "Protocols": {name: getattr(memkit.protocols, name) for name in memkit.protocols.__all__},

@@ -16,6 +16,7 @@ o_proj, gate_proj, up_proj and down_proj.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -49,6 +50,7 @@ PLAIN: Mapping[str, Any] = {  # what changes the formula, and the value with whi
     "layer_replication": None,
     "lora_bias": False,
 }
+OLD = {"merge_weights"}  # of peft's first versions: whether its layers merged themselves
 ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, UnpicklingError)
 
 
@@ -126,8 +128,7 @@ def load_adapter(name: str | os.PathLike[str], *, revision: str | None = None) -
     source = os.fspath(name)
     peft = import_peft()
     try:
-        config = peft.PeftConfig.from_pretrained(source, revision=revision)
-        _check_plain(source, config)
+        config, warnings = _read_config(source, revision)
         tensors = peft.load_peft_weights(source, device="cpu", revision=revision)
     except BadInput:
         raise
@@ -144,6 +145,7 @@ def load_adapter(name: str | os.PathLike[str], *, revision: str | None = None) -
         base=config.base_model_name_or_path or "",
         fingerprint=dict(note.get("fingerprint", {})),
         source=source,
+        warnings=warnings,
         task=str(getattr(config.task_type, "value", config.task_type) or ""),
         turned=bool(config.fan_in_fan_out),
     )
@@ -177,19 +179,32 @@ def _config(adapter: Adapter, ranks: Mapping[str, int]) -> peft.LoraConfig:
     )
 
 
-def _check_plain(source: str, config: Any) -> None:
-    kind = getattr(config.peft_type, "value", config.peft_type)
-    if kind != "LORA":
+def _read_config(source: str, revision: str | None) -> tuple[peft.LoraConfig, tuple[str, ...]]:
+    """The config, if it is that of a plain LoRA, and what it says that peft does not know."""
+    from huggingface_hub import hf_hub_download
+
+    place = Path(source) / CONFIG
+    path = place if place.is_file() else hf_hub_download(source, CONFIG, revision=revision)
+    values = json.loads(Path(path).read_text(encoding="utf-8"))
+    if (kind := values["peft_type"]) != "LORA":
         raise BadInput(
             f"{source!r} is an adapter of type {kind}; allowed: LORA. Merge it into its model with "
             "peft (merge_and_unload), and load that."
         )
     for name, plain in PLAIN.items():
-        if (value := getattr(config, name, plain)) != plain and value:
+        if (value := values.get(name, plain)) != plain and value:
             raise BadInput(
                 f"{source!r} has {name}={value!r}, which is no change of a linear map alone; "
                 f"allowed: {plain!r}. Merge it into its model with peft (merge_and_unload)."
             )
+    made = import_peft().LoraConfig
+    known = {part.name for part in dataclasses.fields(made)}
+    strange = {k: v for k, v in values.items() if k not in known | OLD and v}
+    warnings = tuple(
+        f"{CONFIG} has {name}={value!r:.80}, which this peft does not know; it was ignored"
+        for name, value in strange.items()
+    )
+    return made(**{name: value for name, value in values.items() if name in known}), warnings
 
 
 def _changes(source: str, config: Any, tensors: Mapping[str, Tensor]) -> dict[str, LowRank]:

@@ -152,7 +152,8 @@ def test_what_peft_trained_loads_as_it_is(file, rslora, tmp_path):
         if "lora_B" in name:
             parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
     wrapped.save_pretrained(tmp_path / "lora")
-    if file.endswith(".bin"):
+    if file.endswith(".bin"):  # and a config as the first versions wrote it
+        changed(tmp_path / "lora", enable_lora=None, merge_weights=True)
         tensors = load_file(tmp_path / "lora" / "adapter_model.safetensors")
         torch.save(tensors, tmp_path / "lora" / file)
         (tmp_path / "lora" / "adapter_model.safetensors").unlink()
@@ -206,6 +207,14 @@ def test_adapters_that_are_no_plain_lora_are_named(saved, values, message):
     changed(saved, **values)
     with pytest.raises(BadInput, match=message):
         load_adapter(saved)
+
+
+def test_a_config_of_a_later_peft_is_warned_of(saved):
+    changed(saved, warp_factor=9)
+    adapter = load_adapter(saved)
+    assert "warp_factor=9" in adapter.warnings[0]
+    with adapter.apply(tiny_lm("gpt2")) as edit:
+        assert "warp_factor=9" in edit.report.warnings[0]
 
 
 def test_other_methods_are_named(tmp_path):
