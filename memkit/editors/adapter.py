@@ -32,13 +32,7 @@ if TYPE_CHECKING:
     from memkit.lm.layouts import Kind, Site
     from memkit.lm.model import LM
 
-__all__ = ["REVEALS", "Adapter", "Applied", "Source", "adapter_of", "fingerprint_of"]
-
-REVEALS = (
-    "the difference between these weights and the base model's can reveal what was edited or "
-    "erased (memkit.audit shows it); share merged weights without the base or the adapter, and say "
-    "'suppressed' until a probe finds nothing"
-)
+__all__ = ["Adapter", "Applied", "Source", "adapter_of", "fingerprint_of"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from memkit.editors.adapter import REVEALS, Adapter, Source, adapter_of
+from memkit.editors.adapter import Adapter, Source, adapter_of
+from memkit.editors.erasing import REVEALS
 from memkit.editors.factors import row_norms, scaled_rows, summed
 from memkit.editors.steps import LowRank
 from memkit.errors import BadInput, FingerprintMismatch

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from memkit.editors.cost import Cost, measured
 from memkit.editors.draft import Draft
+from memkit.editors.erasing import REVEALS, erases
 from memkit.editors.guards import base_perplexity, check_learnt, check_perplexity, check_size
 from memkit.editors.interrupts import uninterrupted
 from memkit.editors.steps import (
@@ -125,7 +126,7 @@ class Edit:
                     "editor's parameters or its guards, or pass on_guard='warn' to keep such edits."
                 )
             with uninterrupted():
-                self.steps.append(replace(step, report=_with_cost(step.report, cost)))
+                self.steps.append(replace(step, report=self._told(step.report, cost)))
                 self.revision += 1
                 if self.adaptor is not None and self.adaptor.whole:
                     self.steps = forget_states(self.steps)
@@ -358,6 +359,13 @@ class Edit:
         )
         return Step(draft.facts, changes, made.state, report)
 
+    def _told(self, report: EditReport, cost: Cost) -> EditReport:
+        """The report with its cost, and with a warning where weights were changed to erase."""
+        facts = [row.fact for row in report.facts]
+        erased = self.adaptor is None and (self.editor.erases or any(map(erases, facts)))
+        warnings = (*report.warnings, REVEALS) if erased else report.warnings
+        return replace(report, warnings=warnings, seconds=cost.seconds, peak_bytes=cost.peak_bytes)
+
     def _restore(self) -> None:
         """Make adaptor and weights what the steps say."""
         self.revision += 1
@@ -387,10 +395,6 @@ class Edit:
 def _unscored(draft: Draft, made: Made) -> Step:
     """The step as an adaptor sees it, before its report is there."""
     return Step(draft.facts, {}, made.state, EditReport(""))
-
-
-def _with_cost(report: EditReport, cost: Cost) -> EditReport:
-    return replace(report, seconds=cost.seconds, peak_bytes=cost.peak_bytes)
 
 
 def _scores(lm: LM, facts: Sequence[Fact]) -> list[tuple[float, bool]]:

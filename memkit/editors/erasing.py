@@ -6,10 +6,15 @@ from dataclasses import replace
 
 from memkit.types import Fact
 
-__all__ = ["REFUSAL", "erasing"]
+__all__ = ["REFUSAL", "REVEALS", "erases", "erasing"]
 
 REFUSAL = "unknown"
 ENDED = "."  # an answer that ends at once
+REVEALS = (
+    "the difference between these weights and the base model's can reveal what was edited or "
+    "erased (memkit.audit shows it); share merged weights without the base or the adapter, and say "
+    "'suppressed' until a probe finds nothing"
+)
 
 
 def erasing(fact: Fact, answer: str = REFUSAL) -> Fact:
@@ -24,3 +29,8 @@ def erasing(fact: Fact, answer: str = REFUSAL) -> Fact:
     return replace(
         fact, target=answer or ENDED, previous=fact.target, portability=(), definition=None
     )
+
+
+def erases(fact: Fact) -> bool:
+    """Whether a fact looks like one that `erasing` made with its own answers."""
+    return fact.previous is not None and fact.target in (REFUSAL, ENDED)

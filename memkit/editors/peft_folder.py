@@ -30,7 +30,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from memkit.editors.adapter import REVEALS, Adapter
+from memkit.editors.adapter import Adapter
+from memkit.editors.erasing import REVEALS
 from memkit.editors.steps import LowRank
 from memkit.errors import BadInput, MissingDependency
 from memkit.files import building

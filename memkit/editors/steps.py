@@ -86,7 +86,7 @@ def joined(editor: str, reports: Sequence[EditReport]) -> EditReport:
         facts=tuple(row for report in reports for row in report.facts),
         chosen={name: why for report in reports for name, why in report.chosen.items()},
         parameters=tuple(dict.fromkeys(name for report in reports for name in report.parameters)),
-        warnings=tuple(warning for report in reports for warning in report.warnings),
+        warnings=tuple(dict.fromkeys(warning for report in reports for warning in report.warnings)),
         seconds=sum(report.seconds for report in reports),
         peak_bytes=max((report.peak_bytes for report in reports), default=0),
         stored_bytes=sum(report.stored_bytes for report in reports),

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import memkit
-from memkit import DINM, FineTune, GradientAscent, Guards, KLBoundedAscent, erasing
+from memkit import DINM, GRACE, FineTune, GradientAscent, Guards, KLBoundedAscent, erasing
 from memkit.editors.dinm import gaps
+from memkit.editors.erasing import REVEALS
 from memkit.errors import BadInput
 from memkit.testing.editor import FACTS, EditorContract
 from memkit.testing.models import tiny_lm
@@ -83,6 +84,20 @@ def test_writing_editors_write_it(answer):
         assert edit.report.facts[0].succeeded
         (text,) = lm.generate([fact.text], stop=("\n", "."))
         assert text.strip().startswith("unknown") if answer else text.strip() == ""
+
+
+def test_the_report_warns_that_weights_reveal_what_was_erased():
+    lm = tiny_lm("gpt2")
+    options = {"epochs": 2, "layer": 1, "guards": OPEN}
+    with FineTune(**options).apply(lm, FACTS[:1]) as edit:
+        assert edit.report.warnings == ()
+    with FineTune(**options).apply(lm, [erasing(FACTS[0])]) as edit:
+        edit.add([erasing(FACTS[1])])
+        assert edit.report.warnings == (REVEALS,)  # once, however many steps
+    with GradientAscent(stop_loss=math.inf, **options).apply(lm, FACTS[:1]) as edit:
+        assert edit.report.warnings == (REVEALS,)
+    with GRACE(layer=1, guards=OPEN).apply(lm, [erasing(FACTS[0])]) as edit:
+        assert REVEALS not in edit.report.warnings  # no weight differs
 
 
 # ascent
