@@ -131,6 +131,21 @@ def test_a_model_that_reads_to_the_right_needs_something_before_the_gap():
         assert probe(lm, facts).left_out["gaps that open their sentence"] == left_out
 
 
+@pytest.mark.parametrize("editor", [memkit.FineTune, memkit.GRACE])
+def test_sees_the_edits_that_are_live(editor):
+    """Also those that lie over a layer, and act where the prompt ends."""
+    lm = tiny_lm("gpt2")
+    asked = ClozeFact("Erewhon", words(lm)[0], "The end of [X] is [Y]", "of")
+    (before,) = probe(lm, [asked]).records
+    assert before.rank > 1
+    fact = Fact("Erewhon", "The end of {} is", asked.object)
+    bounds = memkit.Guards(perplexity=float("inf"), size=float("inf"))
+    with editor(lr=1e-1, on_guard="warn", guards=bounds).apply(lm, [fact]) as edit:
+        assert edit.report.facts[0].learnt
+        assert probe(lm, [asked]).records[0].rank == 1
+    assert probe(lm, [asked]).records == (before,)
+
+
 def test_popularity_parts_are_ordered():
     lm = tiny_lm("gpt2")
     some = words(lm)[:9]
