@@ -102,11 +102,11 @@ def score_options(model: Any, prompts: Rows, options: Sequence[Rows]) -> list[li
     cache = read.past_key_values
     cache.batch_select_indices(rows)
     tails, there = padded([options[i][j][:-1] for i, j in longer], model.device, left=False)
-    after = positions(mask)[rows, -1:] + 1
+    whole = torch.cat([mask[rows], there], dim=1)
     logits = model(
         input_ids=tails,
-        attention_mask=torch.cat([mask[rows], there], dim=1),
-        position_ids=after + torch.arange(tails.shape[1], device=ids.device),
+        attention_mask=whole,
+        position_ids=positions(whole)[:, -tails.shape[1] :],
         past_key_values=cache,
         use_cache=True,
     ).logits

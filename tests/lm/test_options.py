@@ -63,6 +63,22 @@ def test_with_an_edit_over_a_layer():
         same(lm.options(PROMPTS, OPTIONS), after)
 
 
+def test_padding_does_not_leave_the_window():
+    """A prompt that fills it with a short option, beside a short one with a long option."""
+    lm = tiny_lm("gpt2")
+    short = lm.codec.target(" Lima, and Paris")
+    full = "One" + " two" * 80
+    while lm.count_tokens(full) > lm.window - 2:
+        full = full[:-1]
+    prompts, options = [full, "One"], [["s", "ss"], [" Lima, and Paris"]]
+    assert lm.count_tokens(full) + len(short) - 1 > lm.window
+    found = lm.options(prompts, options)
+    expected = [
+        [lm.logprob([p], [o])[0] for o in own] for p, own in zip(prompts, options, strict=True)
+    ]
+    same(found, expected)
+
+
 def test_what_is_refused():
     lm = tiny_lm("gpt2")
     for prompts, options in ((PROMPTS, OPTIONS[:2]), (["One"], [[]])):
