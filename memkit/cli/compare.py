@@ -48,13 +48,14 @@ def compare(
         return
     if out is None:
         raise BadInput("--out is missing; allowed: a folder for the records. Name one.")
+    from memkit.compare.grid import Impossible
     from memkit.compare.run import run
 
     executor = _executor(on, workers, gpus, address)
     found = run(spec, out, executor=executor, track=track, announce=note)
     say(f"{len(found.done)} cells done, {len(found.failures)} failed, records in {out}")
     for row in found.manifest["impossible"]:
-        note(f"left out: {row['memory']} on {row['model']}: {row['why']}")
+        note(f"left out: {Impossible(**row)}")
     if found.failures:
         names = "; ".join(outcome.cell.name for outcome in found.failures)
         raise MemkitError(
@@ -82,16 +83,20 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="A run's folder; two are set side by side.")],
     format: Annotated[str, typer.Option("--format", help="html, md, csv or latex.")] = "html",
     out: Annotated[Path | None, typer.Option(help="Write to this file, not to stdout.")] = None,
+    metric: Annotated[
+        str, typer.Option(help="Of the tables: exact_match, contains or token_f1.")
+    ] = "exact_match",
     cards: Annotated[
         Path | None, typer.Option(help="Write an EvalCard for each memory into this folder, too.")
     ] = None,
 ) -> None:
     """The tables of a comparison: as one HTML file, or for a paper."""
+    from memkit.compare.beside import beside
     from memkit.compare.cards import write_cards
     from memkit.compare.formats import FORMATS
     from memkit.compare.page import html
     from memkit.compare.results import results
-    from memkit.compare.tables import beside, tables
+    from memkit.compare.tables import tables
     from memkit.files import write_text
 
     if format not in ("html", *FORMATS):
@@ -105,9 +110,9 @@ def report(
         note(f"wrote {len(files)} files to {cards}")
     more = beside(*found) if len(found) == 2 else []
     if format == "html":
-        text = html(found, more)
+        text = html(found, more, metric)
     else:
-        text = FORMATS[format]([*more, *(table for run in found for table in tables(run))])
+        text = FORMATS[format]([*more, *(table for run in found for table in tables(run, metric))])
     if out is None:
         say(text.rstrip("\n"))
         return

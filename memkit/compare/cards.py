@@ -27,9 +27,10 @@ from typing import Any
 
 import numpy as np
 
+from memkit.compare.groups import KEPT, Group, Line, groups
+from memkit.compare.records import AnswerRecord
 from memkit.compare.results import Results
-from memkit.compare.statistics import Score, Scores, score
-from memkit.compare.tables import KEPT, Group, Line, groups
+from memkit.compare.statistics import Score, score
 from memkit.files import write_text
 
 __all__ = ["EvalCard", "cards", "write_cards"]
@@ -188,14 +189,15 @@ def _before(group: Group, line: Line, plain: Line | None) -> dict[str, Any]:
         for seed, record in plain.answers("reliability")
         if record.fact is not None and record.right
     }
-    values, subjects = {}, {}
-    for seed, record in line.answers("reliability"):
-        if record.fact is not None and (seed, record.fact.subject) not in known:
-            values[seed, record.id] = record.right
-            subjects[seed, record.id] = record.fact.subject
-    if values:
+
+    def new(seed: int, record: AnswerRecord) -> float | None:
+        unknown = record.fact is not None and (seed, record.fact.subject) not in known
+        return record.right if unknown else None
+
+    learnt = line.scores("reliability", new)
+    if learnt.values:
         found["facts known before"] = len(known)
-        found["reliability, not known before"] = _share(score(Scores(values, subjects)))
+        found["reliability, not known before"] = _share(score(learnt))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from memkit.compare.tables import Group, Line
+from memkit.compare.groups import Group, Line
 from memkit.figures import svg
 from memkit.metrics import wilson_interval
 from memkit.protocols.popularity_parts import Strata

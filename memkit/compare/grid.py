@@ -186,11 +186,11 @@ def _impossible(
         kind = kind_of(folder)
         for name, one in memories.items():
             if kind not in ("decoder", "encoder-decoder"):
-                yield Impossible(model, name, None, f"a {kind} model answers no question")
+                yield Impossible(model, name, None, f"a {kind} model writes no answers")
                 continue
             if one.editor is not None and kind not in type(one.editor).kinds:
                 allowed = ", ".join(type(one.editor).kinds)
-                why = f"{type(one.editor).__name__} edits {allowed}, and this is a {kind} model"
+                why = f"{type(one.editor).__name__} edits {allowed} models, and this one is {kind}"
                 yield Impossible(model, name, None, why)
                 continue
             for bench in spec.benchmarks:

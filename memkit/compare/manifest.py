@@ -57,7 +57,15 @@ def begun(grid: Grid, folder: Path, ended: Mapping[str, CellRecord]) -> dict[str
     """The manifest of a run that begins, with the sessions that were before."""
     spec = grid.spec
     before = read_manifest(folder)["sessions"] if (folder / MANIFEST).is_file() else []
-    session = {"command": sys.argv, "pid": os.getpid(), "began": _now(), "ended": None, "how": None}
+    environment = _environment()
+    session = {
+        "command": sys.argv,
+        "pid": os.getpid(),
+        "began": _now(),
+        "ended": None,
+        "how": None,
+        "environment": environment,
+    }
     return {
         "schema": SCHEMA,
         "name": spec.name,
@@ -67,7 +75,7 @@ def begun(grid: Grid, folder: Path, ended: Mapping[str, CellRecord]) -> dict[str
         "models": dict(grid.models),
         "data": {f"{name}, seed {seed}": own.sha256 for (name, seed), own in grid.rows.items()},
         "prompts": digest(asdict(spec.template)),
-        "environment": _environment(),
+        "environment": environment,
         "seeds": list(spec.seeds),
         "sessions": [*before, session],
     }

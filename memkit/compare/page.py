@@ -14,17 +14,21 @@ from typing import Any
 
 import memkit
 from memkit.compare.figures import by_popularity, frontier, retention
+from memkit.compare.groups import Group, groups
 from memkit.compare.results import Results
 from memkit.compare.spec import ROLES
-from memkit.compare.tables import Group, Table, groups, tables
+from memkit.compare.tables import Table, tables
 
 __all__ = ["LIMIT", "html"]
 
 LIMIT = 60_000  # answers that are embedded
 
 
-def html(runs: Sequence[Results], more: Sequence[Table] = ()) -> str:
-    """The page of one run, or of several below each other; `more` are tables that come first."""
+def html(runs: Sequence[Results], more: Sequence[Table] = (), metric: str = "exact_match") -> str:
+    """The page of one run, or of several below each other; `more` are tables that come first.
+
+    `metric` is that of the tables; figures and marks are of exact match.
+    """
     import jinja2
 
     source = resources.files("memkit").joinpath("templates/compare.html.jinja")
@@ -36,7 +40,7 @@ def html(runs: Sequence[Results], more: Sequence[Table] = ()) -> str:
         title=" and ".join(run.name for run in runs),
         runs=runs,
         more=more,
-        tables=[(run, tables(run)) for run in runs],
+        tables=[(run, tables(run, metric)) for run in runs],
         figures=[(group.name, _figures(group)) for group in made],
         data=_embedded(_data(made)),
         facts=[_about(run) for run in runs],

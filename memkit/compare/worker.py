@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from memkit.compare import routers
+from memkit.compare.corpora import current, following
 from memkit.compare.grid import Cell, Grid
 from memkit.compare.memories import Memory, Wanted
 from memkit.compare.records import AnswerRecord, EditRecord, Record
-from memkit.compare.retrievers import Material, current, following
+from memkit.compare.retrievers import Material
 from memkit.compare.rows import Block, Row, Rows
 from memkit.editors.base import Edit, Editor
 from memkit.editors.cost import measured

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from memkit.compare.cards import MISSING, PARTS, cards, write_cards
-from memkit.compare.tables import groups
+from memkit.compare.groups import groups
 
 
 def test_there_are_nine_parts_and_what_is_missing_is_said(ran):

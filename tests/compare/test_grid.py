@@ -70,13 +70,12 @@ def test_impossible_pairs_are_listed_once(wanted, tmp_path):
     tiny_lm("t5").save(tmp_path / "t5")
     wanted["models"] |= {"bert": {"path": str(tmp_path / "bert")}}
     wanted["models"] |= {"t5": {"path": str(tmp_path / "t5")}}
-    wanted["memories"] = {"plain": {}, "rome": {"editor": "rome"}, "def": {"retriever": "file"}}
-    wanted["memories"].pop("def")
+    wanted["memories"] = {"plain": {}, "rome": {"editor": "rome"}}
     wanted["seeds"] = [0, 1]
     made = grid(read_spec(wanted))
     pairs = [(pair.model, pair.memory) for pair in made.impossible]
     assert pairs == [("bert", "plain"), ("bert", "rome"), ("t5", "rome")]
-    assert "ROME edits decoder, and this is a encoder-decoder" in made.impossible[-1].why
+    assert "ROME edits decoder models, and this one is encoder-decoder" in made.impossible[-1].why
     assert not [cell for cell in made.cells if (cell.model, cell.memory) in pairs]
     wanted["on_impossible"] = "refuse"
     with pytest.raises(BadInput, match="3 pairs are impossible: plain on bert"):

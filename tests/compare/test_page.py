@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html as markup
 import json
 import re
@@ -10,8 +11,9 @@ import subprocess
 
 import pytest
 
+from memkit.compare.groups import groups
 from memkit.compare.page import html
-from memkit.compare.tables import groups, tables
+from memkit.compare.tables import tables
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WATCH = """<script>
@@ -75,6 +77,12 @@ def test_text_of_a_record_cannot_end_the_data(ran, page):
     (group,) = data["groups"]
     answers = sum(a is not None for row in group["rows"] for a in row["a"])
     assert answers == sum(len(outcome.answers) for outcome in ran.done) == data["all"]
+
+
+def test_a_run_of_which_nothing_is_done_has_a_page_too(ran):
+    outcomes = tuple(dataclasses.replace(outcome, end=None) for outcome in ran.outcomes)
+    made = html([dataclasses.replace(ran, outcomes=outcomes)])
+    assert "0 of 16, 0 failed" in made
 
 
 @pytest.mark.parametrize("width", [390, 1280])

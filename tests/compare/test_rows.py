@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memkit.compare import read_spec
-from memkit.compare.retrievers import current
+from memkit.compare.corpora import current
 from memkit.compare.rows import rows
 
 

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from memkit.compare import results, run
+from memkit.compare.beside import beside
 from memkit.compare.formats import csv_text, latex, markdown
+from memkit.compare.groups import KEPT, groups
 from memkit.compare.log import Log
 from memkit.compare.records import CellRecord
 from memkit.compare.spec import ROLES
-from memkit.compare.tables import KEPT, Table, beside, groups, tables
+from memkit.compare.tables import Table, tables
 from memkit.errors import BadInput
 
 
@@ -86,6 +88,13 @@ def test_what_failed_and_what_was_left_out_is_said(wanted, tmp_path):
     assert made[-1].title == "Failed"
     assert made[-1].rows == ((cell.name, "ValueError: on purpose"),)
     assert [row[0] for row in made[0].rows] == ["plain"]
+
+
+def test_another_metric_is_that_of_all_tables(ran):
+    made = tables(ran, "token_f1")
+    assert made[0].title == "tiny on small: token F1 by free generation, %"
+    with pytest.raises(BadInput, match="'exact_match', 'contains', 'token_f1'"):
+        tables(ran, "bleu")
 
 
 ODD = Table("50 % & more", ("a_b", "x|y"), (("{c}", "1 < 2"), ("d\ne", "#3")), "~note^")
