@@ -23,6 +23,7 @@ from memkit import (
     UnsupportedModel,
     audit,
 )
+from memkit.editors.audit import AuditReport, ChangedMap, Suspect
 from memkit.editors.steps import LowRank
 from memkit.testing.editor import state_hash
 from memkit.testing.models import tiny_lm
@@ -132,6 +133,19 @@ def test_keys_that_were_written_are_found_among_others():
     assert all(0 <= one.score <= 1 + 1e-9 for one in report.suspects)
     mixed = audit(lm, edit, [Fact(name, "{} wrote", "x") for name in names for _ in range(2)])
     assert len(mixed.suspects) == len(names)
+
+
+def test_a_report_says_whom_to_suspect():
+    suspects = tuple(Suspect(f"s{i}", 0.5, z) for i, z in enumerate((9.0, 2.0, 1.0, 0.0)))
+    report = AuditReport((ChangedMap("m", 1.0, 0.1, 2, 1.9),), (), suspects)
+    assert report.likely == ("s0",)
+    assert "likely subjects, of 4: s0\nfewer stand out" in str(report)
+    assert str(report).endswith("the first suspects: s0, s1")
+    one = AuditReport((ChangedMap("m", 1.0, 0.1, 1, 1.0),), (), suspects)
+    assert str(one).endswith("likely subjects, of 4: s0")
+    unknown = AuditReport((ChangedMap("m", 1.0, 0.1, None, 30.0),), ("bias",), suspects[1:])
+    assert "rank-one edits: not shown" in str(unknown)
+    assert str(unknown).endswith("likely subjects, of 3: none stands out")
 
 
 def test_subjects_are_named_on_the_miniature_world():
