@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from memkit.errors import BadInput, EditRejected
-from memkit.lm.checks import check_count
+from memkit.lm.checks import check_count, check_texts
 from memkit.metrics import exact_match
 from memkit.progress import track
 from memkit.prompts import Template
@@ -130,7 +130,7 @@ def collapse(
     facts = _checked(lm, facts, canaries)
     watch = Watch(
         lm,
-        tuple(text.text if isinstance(text, Passage) else text for text in texts),
+        _texts(texts),
         tuple(canaries),
         template or Template(),
         max_new_tokens,
@@ -201,6 +201,15 @@ def _checked(lm: LM, facts: Sequence[Fact], canaries: Sequence[Question]) -> lis
     if not facts or isinstance(facts, Fact):
         return check_facts(lm, facts)
     return [fact for one in facts for fact in check_facts(lm, [one])]
+
+
+def _texts(texts: Sequence[str | Passage]) -> tuple[str, ...]:
+    """What is watched; `BadInput` where it is no list of texts."""
+    if isinstance(texts, str):
+        check_texts("texts", texts)
+    found = tuple(text.text if isinstance(text, Passage) else text for text in texts)
+    check_texts("texts", found)
+    return found
 
 
 def _knowing(watch: Watch) -> Watch:

@@ -206,3 +206,11 @@ def test_erasure(tmp_path, capsys):
     again = capsys.readouterr()
     assert "training" not in again.err
     assert again.out.split("| unedited |")[1] == first.out.split("| unedited |")[2]
+
+
+def test_collapse(capsys):
+    script = runpy.run_path(str(SCRIPTS / "collapse.py"))
+    script["main"](["--facts", "3", "--editors", "FT", "GRACE"])
+    printed = capsys.readouterr().out
+    assert "| FT |  | 3 of 3 |" in printed
+    assert "| GRACE |  | 3 of 3 | 1.00 | 1.00 | 1.00 | 1.00 |" in printed

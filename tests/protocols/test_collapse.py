@@ -222,6 +222,8 @@ def test_only_canaries_that_were_known_count():
         ({"on_alarm": "shout"}, "on_alarm is 'shout'; allowed: 'stop' or 'rollback'"),
         ({"facts": ()}, "facts"),
         ({"texts": ()}, "no token to predict"),
+        ({"texts": "one text"}, "Put one string into brackets"),
+        ({"texts": ["one", 2]}, r"texts\[1\] is 2"),
         ({"fit_on": 0}, "fit_on is 0"),
     ],
 )
