@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Adapter", "Applied", "Source", "adapter_of", "fingerprint_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Adapter:
     """Changes of linear maps by module name, each left [d_out, r] times right [d_in, r] transposed.
 

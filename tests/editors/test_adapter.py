@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -166,6 +167,21 @@ def test_what_peft_trained_loads_as_it_is(file, rslora, tmp_path):
     combined = ExtSub(tmp_path / "lora", str(tmp_path / "lora"), 2.0).combined()
     with combined.apply(lm, guards=OPEN):  # what both have in common stays
         torch.testing.assert_close(logits(lm), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_an_id_of_the_hub_is_found_in_its_cache(saved, tmp_path, monkeypatch):
+    name, commit = "Ext-Sub/llama-7b_toxic_lora", "0" * 40
+    cache = tmp_path / "hub" / "models--Ext-Sub--llama-7b_toxic_lora"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(commit)
+    shutil.copytree(saved, cache / "snapshots" / commit)
+    with pytest.raises(BadInput, match="connect to the network"):
+        load_adapter(name)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    adapter = load_adapter(name)
+    assert adapter.source == name
+    for module, change in load_adapter(saved).changes.items():
+        assert torch.equal(adapter.changes[module].left, change.left)
 
 
 def test_a_pickle_that_would_run_code_is_refused(tmp_path):

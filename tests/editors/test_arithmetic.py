@@ -10,7 +10,18 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from memkit import Adapter, BadInput, ExtSub, FingerprintMismatch, LoRA, Merge, TaskNegation
+from memkit import (
+    Adapter,
+    BadInput,
+    ExtSub,
+    Fact,
+    FineTune,
+    FingerprintMismatch,
+    Guards,
+    LoRA,
+    Merge,
+    TaskNegation,
+)
 from memkit.editors.arithmetic import extracted
 from memkit.editors.factors import dense, of_matrix, summed, truncated
 from memkit.editors.steps import LowRank
@@ -172,6 +183,23 @@ def test_strength_zero_gives_the_experts_bytes(family):
         assert state_hash(lm) == wanted
         assert edit.report.warnings == ()
     assert state_hash(lm) == before
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_whole_weights_are_combined_by_row_too(family):
+    """Two fine-tunings, whichever way round the model stores the weight."""
+    lm = tiny_lm(family)
+    editor = FineTune(layer=1, epochs=3, guards=Guards(size=math.inf, perplexity=math.inf))
+    site, updates, parts = lm.layout.site(lm.model, 1), [], []
+    before = site.weight.clone()
+    for target in ("Paris", "Lima"):
+        with editor.apply(lm, [Fact("Peru", "The capital of {} is", target)]) as edit:
+            updates.append(site.weight - before)
+            parts.append(Adapter.of(edit))
+    assert not torch.allclose(*updates, atol=1e-4)
+    with ExtSub(*parts, 1.5).apply(lm, on_guard="warn"):
+        made = site.weight - before
+    torch.testing.assert_close(made.double(), by_rows(*updates, 1.5), atol=1e-5, rtol=1e-4)
 
 
 def test_the_wrong_answer_loses_and_the_right_one_stays():
