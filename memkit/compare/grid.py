@@ -11,8 +11,9 @@ from memkit.compare.memories import Memory, memory
 from memkit.compare.records import SCHEMA
 from memkit.compare.rows import Rows, digest, rows
 from memkit.compare.spec import ModelSpec, Spec
-from memkit.errors import BadInput
+from memkit.errors import BadInput, MemkitError
 from memkit.files import sha256
+from memkit.lm.layouts import Kind
 from memkit.lm.loading import kind_of
 from memkit.world import shipped
 
@@ -87,7 +88,9 @@ def grid(spec: Spec) -> Grid:
     or run, and for impossible pairs if the specification refuses them.
     """
     memories = {name: memory(spec, name) for name in spec.memories}
-    kept = {(name, seed): rows(spec, name, seed) for name in spec.benchmarks for seed in spec.seeds}
+    kept = {
+        (name, seed): _rows(spec, name, seed) for name in spec.benchmarks for seed in spec.seeds
+    }
     folders = {name: model_folder(spec, name) for name in spec.models}
     prints = {name: files_hash(Path(folder)) for name, folder in folders.items()}
     impossible = tuple(_impossible(spec, memories, kept, folders))
@@ -111,6 +114,22 @@ def grid(spec: Spec) -> Grid:
             f"nothing can be run: {'; '.join(map(str, impossible))}. Allowed: at least one cell."
         )
     return Grid(spec, tuple(cells), impossible, folders, prints, kept, memories)
+
+
+def _rows(spec: Spec, name: str, seed: int) -> Rows:
+    """The rows of a benchmark; an error says whose they are."""
+    try:
+        return rows(spec, name, seed)
+    except BadInput as error:
+        raise BadInput(f"benchmarks.{name}: {error}") from error
+
+
+def _kind(model: str, folder: str) -> Kind:
+    """What a model is good for; an error says which one."""
+    try:
+        return kind_of(folder)
+    except MemkitError as error:
+        raise type(error)(f"models.{model}: {error}") from error
 
 
 def model_folder(spec: Spec, name: str) -> str:
@@ -183,7 +202,7 @@ def _impossible(
 ) -> Iterator[Impossible]:
     """Each pair once, with the first reason."""
     for model, folder in folders.items():
-        kind = kind_of(folder)
+        kind = _kind(model, folder)
         for name, one in memories.items():
             if kind not in ("decoder", "encoder-decoder"):
                 yield Impossible(model, name, None, f"a {kind} model writes no answers")

@@ -38,6 +38,11 @@ class Wanted:
         """Whether its corpus follows the edits."""
         return self.spec.corpus == "current"
 
+    @property
+    def drawn(self) -> bool:
+        """Whether it depends on the rows, and not on the corpus alone."""
+        return self.kind.drawn or any(one.drawn for one in self.inside)
+
     def needs(self) -> set[str]:
         """What a benchmark has to have: "passages", "definitions"."""
         own = set() if getattr(self.settings, "path", None) else {self.kind.needs}

@@ -234,12 +234,13 @@ class Random:
 class Kind:
     """A kind of retriever: its settings, and what a benchmark has to have for it.
 
-    `follows` says that its corpus can follow the edits.
+    `follows` says that its corpus can follow the edits, `drawn` that it is made for the rows.
     """
 
     settings: type[Any]
     needs: Literal["passages", "definitions", "nothing"] = "nothing"
     follows: bool = False
+    drawn: bool = False
 
 
 RETRIEVERS: Mapping[str, Kind] = {
@@ -248,11 +249,11 @@ RETRIEVERS: Mapping[str, Kind] = {
     "dense": Kind(Dense, "passages", follows=True),
     "file": Kind(File),
     "genread": Kind(GenRead),
-    "gold": Kind(Gold, "passages", follows=True),
+    "gold": Kind(Gold, "passages", follows=True, drawn=True),
     "hybrid": Kind(Hybrid, follows=True),
     "milvus": Kind(Store),
     "opensearch": Kind(OpenSearch),
-    "random": Kind(Random, "passages"),
+    "random": Kind(Random, "passages", drawn=True),
     "remote-lucene": Kind(RemoteLucene),
 }
 

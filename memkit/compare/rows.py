@@ -65,16 +65,20 @@ class Rows:
     @cached_property
     def sha256(self) -> str:
         """Of rows, facts and all else that an answer can depend on."""
-        bench = self.benchmark
         return digest(
             {
                 "rows": [asdict(row) for row in self.rows],
                 "facts": [asdict(fact) for fact in self.facts],
                 "fit": [asdict(question) for question in self.fit],
-                "corpus": [(p.id, p.title, p.text) for p in bench.passages],
-                "definitions": dict(bench.definitions),
+                "corpus": self.corpus_sha256,
             }
         )
+
+    @cached_property
+    def corpus_sha256(self) -> str:
+        """Of passages and definitions."""
+        corpus = [(p.id, p.title, p.text) for p in self.benchmark.passages]
+        return digest([corpus, dict(self.benchmark.definitions)])
 
     def blocks(self, count: int) -> Iterator[Block]:
         """The facts, `count` at a time, each block with the rows about them.

@@ -171,7 +171,7 @@ class Worker:
         editor = memory.editor
         if editor.seed == 0:
             editor = dataclasses.replace(editor, seed=own.seed)
-        key = ("editor", memory.editor_name, own.benchmark.name, own.seed)
+        key = ("editor", memory.editor_name, own.sha256)
         found: tuple[Editor, dict[str, str]] = self._keep(
             key, lambda: editor.fitted(self.lm, own.facts[:8])
         )
@@ -192,7 +192,7 @@ class Worker:
         if memory.router_name is None or found is None:
             return qa
         name = memory.router_name
-        key = ("router", name, found.name, own.benchmark.name, own.seed)
+        key = ("router", name, found.name, own.sha256)
         return dataclasses.replace(qa, router=self._keep(key, lambda: self._router(name, qa, own)))
 
     def _router(self, name: str, qa: QA, own: Rows) -> Router:
@@ -208,8 +208,9 @@ class Worker:
         return fitted
 
     def _retriever(self, wanted: Wanted, own: Rows) -> Retriever:
-        """A retriever, made once for a benchmark (and a seed, where it is drawn by one)."""
-        key = ("retriever", wanted.name, wanted.spec.corpus, own.benchmark.name, own.seed)
+        """A retriever, made once for a corpus (or for rows, where it is drawn for these)."""
+        about = own.sha256 if wanted.drawn else own.corpus_sha256
+        key = ("retriever", wanted.name, wanted.spec.corpus, about)
         found: Retriever = self._keep(
             key, lambda: wanted.settings.build(self._material(wanted, own))
         )

@@ -115,3 +115,18 @@ def test_each_kind_of_router_decides(spec, tmp_path):
 def test_a_router_is_not_the_same_object_twice(spec):
     made = read_spec(spec)
     assert router(made, "popularity", "x") is not router(made, "popularity", "x")
+
+
+def test_benchmarks_of_one_name_have_corpora_of_their_own(spec, tmp_path, small_world):
+    other = {key: value for key, value in spec["benchmarks"]["small"].items() if key != "path"}
+    spec["benchmarks"]["shipped"] = other  # the same loader, another world
+    spec["seeds"] = [0, 1]
+    spec["memories"] = {"bm25": {"retriever": "bm25"}}
+    made = grid(read_spec(spec))
+    with Worker(made, "tiny") as worker:
+        kept = {
+            key: worker.qa(made.memories["bm25"], own).retriever for key, own in made.rows.items()
+        }
+    assert kept["small", 0] is kept["small", 1]  # the seed draws rows, and no corpus
+    assert kept["small", 0] is not kept["shipped", 0]
+    assert len(kept["small", 0]) < len(kept["shipped", 0])

@@ -34,6 +34,9 @@ PLACES = [
     (("routers", "popularity", "rules"), 1, "routers.popularity.rules is unknown", "'rule'"),
     (("template",), {"sperator": " "}, "template.sperator is unknown", "'separator'"),
     (("seeds",), [], "seeds", "at least 1"),
+    (("edits", "facts"), 50, "benchmarks.small: count is 50", "allowed: 1 to 2"),
+    (("benchmarks", "small", "split"), "tests", "benchmarks.small: split is 'tests'", "'known'"),
+    (("models", "tiny", "path"), "no-such/model", "models.tiny.path is 'no-such/model'", "Hub"),
 ]
 
 
