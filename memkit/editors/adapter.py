@@ -13,15 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from torch import Tensor
-
+from memkit.editors.artefact import check_fingerprint
 from memkit.editors.base import Draft, Edit, Editor, Made
 from memkit.editors.cost import measured
-from memkit.editors.factors import of_matrix, summed
+from memkit.editors.factors import truncated
 from memkit.editors.guards import Guards, base_perplexity, check_perplexity, check_size
-from memkit.editors.steps import Change, Dense, LowRank, Step, stored_bytes
+from memkit.editors.steps import LowRank, Step, stored_bytes
 from memkit.errors import BadInput, EditRejected
+from memkit.lm.checks import check_count
 from memkit.lm.fingerprint import config_hash, tensor_hash
 from memkit.lm.linear import linear_map
 from memkit.types import EditReport
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from memkit.lm.layouts import Kind, Site
     from memkit.lm.model import LM
 
-__all__ = ["Adapter", "Applied", "Source", "adapter_of", "fingerprint_of"]
+__all__ = ["TASKS", "Adapter", "Applied", "fingerprint_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,57 +97,9 @@ class Adapter:
         Raises `BadInput` if the edit is closed, changes no weight (GRACE) or others than those of
         linear maps, or if it was loaded and holds whole weights, which say nothing without a model.
         """
-        by_name: dict[str, list[Change]] = {}
-        for step in edit.steps:
-            for name, row in step.changes.items():
-                by_name.setdefault(name, []).extend(row)
-        live = edit if isinstance(edit, Edit) else None
-        changes = {}
-        for name, rows in by_name.items():
-            module, _, part = name.rpartition(".")
-            dense = any(isinstance(row, Dense) for row in rows)
-            if dense and live is None:
-                raise BadInput(
-                    f"{edit.editor!r:.80} holds the whole weight {name!r}, which is no difference "
-                    "without its base; allowed: a live edit. Apply it, and pass the handle."
-                )
-            site = None if live is None else _site(live.lm, module)
-            if part != "weight" or (live is not None and site is None):
-                raise BadInput(
-                    f"{edit.editor!r:.80} changed {name!r}; allowed: weights of linear maps alone, "
-                    "which is all that an adapter holds. Save the edit with edit.save instead."
-                )
-            if dense:
-                assert live is not None
-                assert site is not None
-                touched = live.touched[name]
-                change = (live.value(name) - touched.view(touched.saved)).cpu()
-                changes[module] = of_matrix(change.T if site.turned != touched.turned else change)
-            else:
-                changes[module] = summed([_on_cpu(row) for row in rows])
-        if not changes:
-            raise BadInput(
-                f"{edit!r:.200} has no change of weights; allowed: a live or saved edit of weights "
-                "(not GRACE, Defer or Memory, which lie over a layer)."
-            )
-        if live is None:
-            assert not isinstance(edit, Edit)
-            return cls(
-                changes,
-                fingerprint=edit.fingerprint,
-                source=repr(edit.editor),
-                turned=any(edit.turned.values()),
-            )
-        fingerprint = {"config": config_hash(live.lm.model)}
-        fingerprint |= {name: tensor_hash(t.saved) for name, t in live.touched.items()}
-        return cls(
-            changes,
-            base=str(getattr(live.lm.model.config, "_name_or_path", "") or ""),
-            fingerprint=fingerprint,
-            source=repr(live.editor),
-            task=TASKS[live.lm.kind],
-            turned=any(linear_map(live.lm.model, name).turned for name in changes),
-        )
+        from memkit.editors.adapter_sources import of_live, of_saved
+
+        return of_live(edit) if isinstance(edit, Edit) else of_saved(edit)
 
     def apply(
         self,
@@ -163,8 +114,6 @@ class Adapter:
         the model lacks one of its maps or has it in another shape, `EditRejected` if a guard finds
         harm. The model is then as it was.
         """
-        from memkit.editors.artefact import check_fingerprint
-
         check_fingerprint(lm, self.fingerprint)
         sites = [self._fitting(lm, name) for name in self.changes]
         editor = Applied(source=self.source, guards=guards, on_guard=on_guard)
@@ -210,9 +159,6 @@ class Adapter:
 
     def truncated(self, rank: int) -> tuple[Adapter, dict[str, float]]:
         """The nearest adapter of at most this rank, and each map's error relative to its norm."""
-        from memkit.editors.factors import truncated
-        from memkit.lm.checks import check_count
-
         check_count("rank", rank)
         changes, errors = {}, {}
         for name, change in self.changes.items():
@@ -254,7 +200,6 @@ class Applied(Editor):
         )
 
 
-Source = Adapter | Edit | str | os.PathLike[str]
 TASKS: Mapping[Kind, str] = {
     "decoder": "CAUSAL_LM",
     "encoder-decoder": "SEQ_2_SEQ_LM",
@@ -263,51 +208,11 @@ TASKS: Mapping[Kind, str] = {
 }
 
 
-def adapter_of(source: Source | SavedEdit) -> Adapter:
-    """An adapter from itself, an edit, or the path or Hub id of either.
-
-    Raises `BadInput` for anything else, and what reading it raises.
-    """
-    from pathlib import Path
-
-    from memkit.editors.artefact import CARD, SavedEdit, load_edit
-    from memkit.editors.peft_folder import load_adapter
-
-    if isinstance(source, Adapter):
-        return source
-    if isinstance(source, Edit | SavedEdit):
-        return Adapter.of(source)
-    if not isinstance(source, str | os.PathLike):
-        raise BadInput(
-            f"{source!r:.80} is no adapter; allowed: an Adapter, an Edit, or the path or Hub id of "
-            "one. Load it with memkit.load_adapter."
-        )
-    if (Path(source) / CARD).is_file():
-        return Adapter.of(load_edit(source))
-    return load_adapter(source)
-
-
 def fingerprint_of(lm: LM, names: Sequence[str]) -> dict[str, str]:
     """Hashes of the model's config and of the weights of these maps, as they are."""
     weights = {f"{name}.weight" for name in names}
     hashes = {n: tensor_hash(p) for n, p in lm.model.named_parameters() if n in weights}
     return {"config": config_hash(lm.model), **hashes}
-
-
-def _site(lm: LM, name: str) -> Site | None:
-    try:
-        return linear_map(lm.model, name)
-    except BadInput:
-        return None
-
-
-def _on_cpu(change: Change) -> LowRank:
-    assert isinstance(change, LowRank)
-
-    def moved(part: Tensor) -> Tensor:
-        return part.detach().to("cpu", torch.float32)
-
-    return LowRank(moved(change.left), moved(change.right))
 
 
 def _sizes(sites: Sequence[Site], changes: Mapping[str, LowRank], guards: Guards) -> list[str]:

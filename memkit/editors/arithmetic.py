@@ -35,7 +35,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from memkit.editors.adapter import Adapter, Source, adapter_of
+from memkit.editors.adapter import Adapter
+from memkit.editors.adapter_sources import Source, adapter_of
 from memkit.editors.erasing import REVEALS
 from memkit.editors.factors import row_norms, scaled_rows, summed
 from memkit.editors.steps import LowRank
@@ -43,7 +44,6 @@ from memkit.errors import BadInput, FingerprintMismatch
 from memkit.lm.checks import check_count
 
 if TYPE_CHECKING:
-    from memkit.editors.artefact import SavedEdit
     from memkit.editors.base import Edit
     from memkit.lm.model import LM
 
@@ -75,8 +75,8 @@ class ExtSub(_Combination):
     Raises `BadInput` if they do not go together or the strength is no number.
     """
 
-    expert: Source | SavedEdit
-    anti_expert: Source | SavedEdit
+    expert: Source
+    anti_expert: Source
     strength: float = 1.0
     rank: int | None = None
 
@@ -120,8 +120,8 @@ class TaskNegation(_Combination):
     anti-expert, as Ilharco et al. do.
     """
 
-    expert: Source | SavedEdit | None
-    anti_expert: Source | SavedEdit
+    expert: Source | None
+    anti_expert: Source
     strength: float = 1.0
     rank: int | None = None
 
@@ -151,7 +151,7 @@ class Merge(_Combination):
     rank: as in `ExtSub`.
     """
 
-    parts: Sequence[Source | SavedEdit]
+    parts: Sequence[Source]
     weights: Sequence[float] | None = None
     rank: int | None = None
 
@@ -229,7 +229,7 @@ def _finished(
     return replace(made, notes={**notes, "rank": said})
 
 
-def _matching(sources: Sequence[Source | SavedEdit]) -> list[Adapter]:
+def _matching(sources: Sequence[Source]) -> list[Adapter]:
     """The adapters, if they change the same maps of one base model."""
     first, *others = adapters = [adapter_of(source) for source in sources]
     for other in others:

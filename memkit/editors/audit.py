@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from memkit.editors.adapter import Adapter, adapter_of
+from memkit.editors.adapter import Adapter
+from memkit.editors.adapter_sources import adapter_of
 from memkit.editors.artefact import CARD, SavedEdit
 from memkit.editors.base import Edit
 from memkit.editors.factors import of_matrix, svd
