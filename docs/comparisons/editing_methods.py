@@ -36,6 +36,7 @@ from memkit import (
     FineTuneLocalized,
     FineTuneRetrain,
     Guards,
+    LoRA,
     Statistics,
 )
 from memkit.benchmarks.miniworld import shipped
@@ -78,6 +79,7 @@ def editors(world: Benchmark, folder: Path, seed: int) -> dict[str, Editor]:
         "FineTuneLocalized": FineTuneLocalized(lr=5e-3, epochs=100, **OPEN),
         "FineTuneEWC": FineTuneEWC(stop_at_argmax=False, lr=2e-3, ewc_lambda=1e4, **OPEN),
         "FineTuneRetrain": FineTuneRetrain(stop_at_argmax=False, lr=2e-3, every=10, **OPEN),
+        "LoRA": LoRA(**OPEN),
         "ROME": ROME(**located),
         "ROME, official": ROME(variant="official", **located),
         "MEMIT": MEMIT(**located),
@@ -102,6 +104,7 @@ NAMES = (
     "FineTuneLocalized",
     "FineTuneEWC",
     "FineTuneRetrain",
+    "LoRA",
     "ROME",
     "ROME, official",
     "MEMIT",
