@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from memkit.benchmarks import References
+from memkit import LM
+from memkit.benchmarks import References, load
 from memkit.benchmarks.truthfulqa import PROMPT
 from memkit.errors import BadInput, UnsupportedModel
 from memkit.protocols.truth import Exam, judge_of, judged
@@ -110,3 +111,12 @@ def test_a_classifier_judges_by_its_label(tmp_path):
 def test_masked_models_write_nothing():
     with pytest.raises(UnsupportedModel):
         Exam(REFERENCES, SHORT, max_new_tokens=8).scores(tiny_lm("bert"))
+
+
+def test_the_real_questions_on_a_real_model(shared):
+    lm = LM.load(shared / "models" / "tinystories-656k", device="cpu")
+    path = shared / "data" / "truthfulqa" / "data" / "v1" / "TruthfulQA.csv"
+    references = load("truthfulqa", path, limit=2).references
+    found = Exam(references, max_new_tokens=4).scores(lm)  # by the published prompt
+    assert all(0 < score < 1 for score in found["mc2"])
+    assert all(score in (0, 1) for score in (*found["mc1"], *found["rouge1_acc"]))
