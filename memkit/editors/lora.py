@@ -29,6 +29,7 @@ import torch
 from memkit.editors.adapter import TASKS, Adapter, fingerprint_of
 from memkit.editors.base import Draft, Editor, Made
 from memkit.editors.edit import untouched_state
+from memkit.editors.interrupts import uninterrupted
 from memkit.editors.peft_folder import import_peft
 from memkit.editors.steps import LowRank
 from memkit.editors.training import (
@@ -199,10 +200,11 @@ def _injected(
                 factor.weight.data = factor.weight.data.float()
         yield layers
     finally:
-        for parent, site in places:
-            setattr(parent, site.name.rpartition(".")[2], site.module)
-        for name in set(vars(model)) - known:
-            delattr(model, name)
+        with uninterrupted():
+            for parent, site in places:
+                setattr(parent, site.name.rpartition(".")[2], site.module)
+            for name in set(vars(model)) - known:
+                delattr(model, name)
 
 
 def _several(lessons: Sequence[Lesson]) -> list[Lesson]:

@@ -131,7 +131,7 @@ def experts(
 
     Both see the same lessons once, but for the false objects, and start from the same weights.
     `seed` draws facts, falsehoods, wordings, order and weights. `editor` None is the recipe for the
-    shipped GPT-2, which takes some ten seconds for each of the two on a core of its own. The model
+    shipped GPT-2, which takes some fifteen seconds for each of the two on one core. The model
     is as it was.
 
     Raises `UnsupportedModel` unless the model is a decoder, `BadInput` if there are too few facts.
