@@ -208,27 +208,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         shown(result.table())
         print(f"\n{result}", file=sys.stderr)
-        crowded = None
-        if bench.world is not None and args.counts:
-            crowded = memkit.protocols.crowded(
-                lm,
-                bench.probes,
-                retriever=stores["BM25"],
-                editors={name: known[name] for name in CROWDED if name in known},
-                counts=args.counts,
-                fillers=[p for p in bench.world.probes if p.category != "popular"],
-                seed=args.seed,
-            )
-            print()
-            shown(crowded.table())
+        kept(args.out, "entities", result.to_dict())
+        if bench.world is None or not args.counts:
+            return
+        crowded = memkit.protocols.crowded(
+            lm,
+            bench.probes,
+            retriever=stores["BM25"],
+            editors={name: known[name] for name in CROWDED if name in known},
+            counts=args.counts,
+            fillers=[probe for probe in bench.world.probes if probe.category != "popular"],
+            seed=args.seed,
+        )
+    print()
+    shown(crowded.table())
+    kept(args.out, "crowded", crowded.to_dict())
     if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        for name, found in {"entities": result, "crowded": crowded}.items():
-            if found is not None:
-                text = json.dumps(found.to_dict(), ensure_ascii=False, indent=1)
-                (args.out / f"{name}.json").write_text(text, encoding="utf-8")
-        if crowded is not None:
-            crowded.plot(args.out / "crowded.png")
+        crowded.plot(args.out / "entity_crowded.png")
+
+
+def kept(out: Path | None, name: str, found: Mapping[str, object]) -> None:
+    """Write all that was found."""
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(found, ensure_ascii=False, indent=1)
+        (out / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 def shown(table: Sequence[Sequence[str]]) -> None:

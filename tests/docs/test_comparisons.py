@@ -82,7 +82,7 @@ def test_entity_table(tmp_path, capsys, monkeypatch):
     assert printed.count("| all in the prompt |") == printed.count("| one retrieved |") == 2
     found = json.loads((tmp_path / "out" / "entities.json").read_text(encoding="utf-8"))
     assert len(found["probes"]) == 4
-    assert (tmp_path / "out" / "crowded.png").stat().st_size > 1000
+    assert (tmp_path / "out" / "entity_crowded.png").stat().st_size > 1000
 
 
 @pytest.mark.filterwarnings("ignore:.*do not name their entity:UserWarning")
