@@ -55,7 +55,7 @@ from typing import TYPE_CHECKING
 from memkit.errors import BadInput
 from memkit.lm.checks import check_count, check_stops
 from memkit.metrics import generation_entropy, tfidf_cosines
-from memkit.protocols.editing_modes import MODES, Bench, Mode, Run
+from memkit.protocols.editing_modes import MODES, Bench, Mode, Run, check_writes
 from memkit.protocols.editing_probes import Interview, Probe, View, values
 from memkit.protocols.editing_result import EditingResult, Record, columns, curve
 from memkit.types import EditReport, Fact
@@ -93,15 +93,16 @@ def editing(
     texts about a target, both by the answer's text. `samples` resamples, drawn from `seed`, make
     the intervals.
 
-    Raises `BadInput` for facts that cannot be written, prompts that do not fit into the window, or
-    a parameter that is not allowed; `UnsupportedModel` for a model that the editor does not serve
-    or that does not generate.
+    Raises `BadInput` for facts that cannot be written, prompts that do not fit into the window, a
+    parameter that is not allowed, or an editor that erases; `UnsupportedModel` for a model that the
+    editor does not serve or that does not generate.
     """
     counts = {"max_new_tokens": max_new_tokens, "fit_on": fit_on, "samples": samples}
     for name, count in counts.items():
         check_count(name, count)
     if mode not in MODES:
         raise BadInput(f"mode is {mode!r}; allowed: {', '.join(map(repr, MODES))}. Choose one.")
+    check_writes(editor)
     stop = check_stops(stop)
     facts = _checked(lm, facts, mode)
     aliases, references = _texts("aliases", aliases), _texts("references", references)

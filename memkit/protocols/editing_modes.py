@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from memkit.errors import EditRejected
+from memkit.errors import BadInput, EditRejected
 from memkit.metrics import exact_match, same_answer
 from memkit.progress import track
 from memkit.protocols.editing_probes import Interview, Probe, View
 from memkit.types import EditReport, Fact
 
 if TYPE_CHECKING:
-    from memkit.editors.base import Edit, Editor
+    from memkit.editors.base import Editor
+    from memkit.editors.edit import Edit
 
-__all__ = ["MODES", "Bench", "Look", "Mode", "Run", "Snapshot"]
+__all__ = ["MODES", "Bench", "Look", "Mode", "Run", "Snapshot", "check_writes"]
 
 Mode = Literal["single", "sequential", "batch"]
 FIXED = 100  # locality probes that are watched along the curve
@@ -100,6 +101,15 @@ class Run:
     looks: Mapping[str, Sequence[Look]]
     outcomes: Sequence[EditReport | str]
     curve: Sequence[Snapshot] = ()
+
+
+def check_writes(editor: Editor) -> None:
+    """Raise `BadInput` for an editor that takes facts out, of which nothing is to be said."""
+    if editor.erases:
+        raise BadInput(
+            f"{type(editor).__name__} takes facts out, and here they are to be written; allowed: "
+            "editors that write. Measure it with memkit.protocols.erasure."
+        )
 
 
 def single(bench: Bench, editor: Editor) -> Run:

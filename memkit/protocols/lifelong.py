@@ -44,6 +44,7 @@ from memkit.errors import BadInput, EditRejected
 from memkit.files import building
 from memkit.lm.checks import check_count, check_stops
 from memkit.progress import track
+from memkit.protocols.editing_modes import check_writes
 from memkit.protocols.lifelong_judges import JUDGES, Case, Judge, Rules
 from memkit.protocols.lifelong_result import (
     Checkpoint,
@@ -103,6 +104,7 @@ def lifelong(
             f"the stream {stream.name!r} has {len(stream.edits)} edits and {len(stream.upstream)} "
             "test cases; allowed: at least one of each. Load it whole."
         )
+    check_writes(editor)
     settings = {**counts, "rules": rules, "stop": list(check_stops(stop)), "seed": seed}
     judge = JUDGES[stream.metric](lm, rules, max_new_tokens, check_stops(stop), batch_size)
     run = Run.of(judge, editor, stream, settings, None if out is None else Path(out), samples)

@@ -10,6 +10,7 @@ import torch
 
 import memkit
 from memkit import DINM, GRACE, FineTune, GradientAscent, Guards, KLBoundedAscent, erasing
+from memkit.benchmarks import Stream
 from memkit.editors.dinm import gaps
 from memkit.editors.erasing import REVEALS
 from memkit.errors import BadInput
@@ -149,6 +150,23 @@ def test_a_report_says_what_was_not_forgotten():
     assert "not learnt" not in text
     assert [row.succeeded for row in rows] == [False, True]
     assert FactReport(fact, -1, -2, True, True).succeeded
+
+
+def test_a_saved_edit_remembers_that_it_erases(tmp_path):
+    lm = tiny_lm("gpt2")
+    with GradientAscent(epochs=2, guards=OPEN).apply(lm, FACTS[:1]) as edit:
+        edit.save(tmp_path / "edit")
+    (row,) = memkit.load_edit(tmp_path / "edit").report.facts
+    assert row.forget
+
+
+def test_protocols_of_writing_refuse_what_erases():
+    lm = tiny_lm("gpt2")
+    with pytest.raises(BadInput, match=r"GradientAscent takes facts out.*protocols\.erasure"):
+        memkit.protocols.editing(lm, GradientAscent(), FACTS)
+    stream = Stream("s", "f1", edits=FACTS, upstream=(memkit.Question("Who?", ("I",)),))
+    with pytest.raises(BadInput, match="KLBoundedAscent takes facts out"):
+        memkit.protocols.lifelong(lm, KLBoundedAscent(), stream)
 
 
 def test_ascent_has_no_end_to_learn():
