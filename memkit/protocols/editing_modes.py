@@ -105,7 +105,7 @@ class Run:
 
 def check_writes(editor: Editor) -> None:
     """Raise `BadInput` for an editor that takes facts out, of which nothing is to be said."""
-    if editor.erases:
+    if getattr(editor, "erases", False):  # what only behaves like an editor may lack it
         raise BadInput(
             f"{type(editor).__name__} takes facts out, and here they are to be written; allowed: "
             "editors that write. Measure it with memkit.protocols.erasure."
