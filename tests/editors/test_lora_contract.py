@@ -6,6 +6,7 @@ import pytest
 
 from memkit import Guards, LoRA
 from memkit.testing.editor import EditorContract
+from memkit.testing.models import TINY
 
 pytest.importorskip("peft")
 
@@ -13,7 +14,7 @@ OPEN = Guards(perplexity=1e6)
 
 
 class TestLoRA(EditorContract):
-    families = ("gpt2", "llama", "opt", "gptj", "phi3", "gemma3", "t5", "bert")
+    families = ("gpt2", *(family for family in TINY if family != "gpt2"))
     unsupported = None
 
     @pytest.fixture
