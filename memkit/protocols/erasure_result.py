@@ -127,8 +127,14 @@ class ErasureResult:
         return paired_bootstrap(pair[0][both], pair[1][both], seed=self.settings["seed"])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists and numbers."""
-        return dataclasses.asdict(self)
+        """Plain dicts, lists and numbers; None where a case has no score."""
+        values = dataclasses.asdict(self)
+        for row in values["rows"]:
+            row["scores"] = {
+                name: [None if np.isnan(value) else value for value in scores]
+                for name, scores in row["scores"].items()
+            }
+        return values
 
     def __str__(self) -> str:
         """The tables: the unedited model first, 95 % intervals in brackets."""

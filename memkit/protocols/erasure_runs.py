@@ -27,6 +27,7 @@ __all__ = ["UNEDITED", "Battery", "Run", "is_edit"]
 
 UNEDITED = "unedited"
 ESSAY = 100  # tokens
+LONGEST = 700.0  # nats a token
 
 Scores = dict[str, list[float]]
 
@@ -71,7 +72,7 @@ class Battery:
         """Of each text the mean negative log-likelihood (nats) of a token."""
         if not self.texts:
             return {}
-        return {"perplexity": [math.log(lm.perplexity([text])) for text in self.texts]}
+        return {"perplexity": [_nats(lm, text) for text in self.texts]}
 
     def fluency(self, lm: LM, facts: Sequence[Fact]) -> list[float]:
         """GE of what is written after each fact's prompt."""
@@ -208,6 +209,15 @@ class Run:
             rejected=tuple(rejected),
             warnings=tuple(dict.fromkeys(warnings)),
         )
+
+
+def _nats(lm: LM, text: str) -> float:
+    """Of a broken model it is `LONGEST`: beyond, exp has no floating-point number."""
+    try:
+        perplexity = lm.perplexity([text])
+    except OverflowError:
+        return LONGEST
+    return LONGEST if math.isnan(perplexity) else min(LONGEST, math.log(perplexity))
 
 
 def _mean(values: Sequence[float]) -> list[float]:

@@ -7,6 +7,7 @@ import json
 import math
 
 import pytest
+import torch
 
 import memkit
 from memkit import FineTune, GradientAscent, Guards, Question, Template, erasing, protocols
@@ -109,7 +110,8 @@ def test_the_table_of_single_facts(lm):
     text = str(result)
     assert "suppressed: the own prompt no longer has the answer" in text
     assert "single=True" in text
-    json.dumps(result.to_dict())
+    written = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert written["rows"][1]["scores"]["context_forgotten"][1] is None  # no statement about it
 
 
 def test_what_the_refusal_is(lm):
@@ -223,6 +225,14 @@ def test_refuses_what_cannot_be_measured(lm, rows, options, message):
     with pytest.raises(BadInput, match=message):
         protocols.erasure(lm, rows, **options)
     assert state_hash(lm) == before
+
+
+def test_a_broken_model_has_a_figure():
+    lm = tiny_lm("gpt2")
+    with torch.no_grad():
+        lm.model.transformer.ln_f.weight.mul_(1e4)
+    found = protocols.erasure(lm, {}, texts=TEXTS).row("unedited").scores["perplexity"]
+    assert found == (700, 700)
 
 
 def test_names_what_is_not_there(lm):
