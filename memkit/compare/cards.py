@@ -5,7 +5,8 @@ knowledge editing have left out, and what that hid (WILD, Yang et al., ACL 2025,
 and others). What a comparison does not measure stands in each part under "not measured", so that
 its absence is seen.
 
-    1 scores        free generation: exact match, token F1, containment; the stop rule
+    1 scores        free generation: exact match, token F1, containment, and the stop rule; teacher
+                    forcing beside it, and the gap
     2 prompts       the same by what is asked: own prompt, paraphrases, the question, what follows
     3 before        every score of the unedited model; facts that it knew already apart
     4 curve         by how many facts are in the model, at once and in turn
@@ -30,16 +31,17 @@ import numpy as np
 from memkit.compare.groups import KEPT, Group, Line, groups
 from memkit.compare.records import AnswerRecord
 from memkit.compare.results import Results
+from memkit.compare.scoring import FORCED
 from memkit.compare.statistics import Score, score
 from memkit.files import write_text
 
 __all__ = ["EvalCard", "cards", "write_cards"]
 
-METRICS = ("exact_match", "token_f1", "contains")
+METRICS = ("exact_match", "token_f1", "contains", FORCED)
 ABOUT = ("asked", "reliability", "generalisation", "portability")
 MISSING = "not measured"
 NOT = {
-    "scores": ["an open judge", "teacher-forced scores (memkit.protocols.editing has them)"],
+    "scores": ["an open judge"],
     "prompts": [
         "chat template",
         "related prefix (CHED)",
@@ -174,7 +176,11 @@ def _share(found: Score | None) -> dict[str, Any] | None:
 
 
 def _metrics(group: Group, line: Line, role: str) -> dict[str, Any]:
-    return {metric: _share(group.score(line, role, metric)) for metric in METRICS}
+    """A role's scores, and teacher forcing less exact match as the gap."""
+    found = {metric: group.score(line, role, metric) for metric in METRICS}
+    free, forced = found["exact_match"], found[FORCED]
+    gap = None if free is None or forced is None else forced.mean - free.mean
+    return {**{metric: _share(one) for metric, one in found.items()}, "gap": gap}
 
 
 def _before(group: Group, line: Line, plain: Line | None) -> dict[str, Any]:

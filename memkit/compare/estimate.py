@@ -146,9 +146,9 @@ def _calibrated(worker: Worker, cell: Cell) -> Calibration:
         if not rows:
             continue
         block = Block(0, (), tuple(rows))
-        list(worker.asked(plain, qa, own, block, rows[:1]))
+        worker.asked(plain, qa, own, block, rows[:1])
         start = time.perf_counter()
-        records = list(worker.asked(plain, qa, own, block, rows))
+        records = worker.asked(plain, qa, own, block, rows)
         share = (time.perf_counter() - start) / len(rows)
         found.peak = max(found.peak, *(record.peak_bytes for record in records))
         if form:

@@ -155,7 +155,7 @@ def groups(found: Results) -> list[Group]:
 
 
 def _by(metric: str) -> Measure:
-    return lambda seed, record: record.metrics[metric]
+    return lambda seed, record: record.metrics.get(metric)
 
 
 def _subject(record: AnswerRecord) -> str:

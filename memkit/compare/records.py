@@ -38,7 +38,8 @@ class AnswerRecord:
         log-probability (nats), seconds.
     scored: what counts of the raw text; of a prompt that is gone on with, what stands before the
         first line break or full stop (WILD).
-    metrics: "exact_match", "contains" and "token_f1", in [0, 1].
+    metrics: "exact_match", "contains" and "token_f1", in [0, 1]; and "forced_tokens" by teacher
+        forcing, absent where nothing was asked, or prompt and answer have no room in the window.
     fact: the fact that the row is about, without its probes; None for none.
     peak_bytes: the most memory beyond what was in use before, of the batch that it came in.
     """

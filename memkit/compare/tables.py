@@ -12,13 +12,18 @@ import numpy as np
 from memkit.compare.groups import KEPT, Group, groups
 from memkit.compare.records import EditRecord
 from memkit.compare.results import Results
+from memkit.compare.scoring import FORCED
 from memkit.compare.statistics import Pair, Score
 from memkit.errors import BadInput
 
 __all__ = ["METRICS", "Table", "p_value", "percent", "points", "tables"]
 
 MAIN = ("question", "asked")  # what pairs of memories are compared in
-METRICS = {"exact_match": "exact match", "contains": "answer mentioned", "token_f1": "token F1"}
+METRICS = {
+    "exact_match": "exact match",
+    "contains": "answer mentioned",
+    "token_f1": "token F1",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,8 @@ def tables(found: Results, metric: str = "exact_match") -> list[Table]:
     made: list[Table] = []
     for group in groups(found):
         made += [_accuracy(group, metric), _costs(group)]
-        made += [table for table in (_conflicts(group), _seeds(group, metric)) if table is not None]
+        others = (_forced(group), _conflicts(group), _seeds(group, metric))
+        made += [table for table in others if table is not None]
         made += [_pairs(group, role, metric) for role in MAIN if role in group.roles()]
     left = [(str(row["memory"]), str(row["model"]), str(row["why"])) for row in _left_out(found)]
     if left:
@@ -92,6 +98,28 @@ def _accuracy(group: Group, metric: str) -> Table:
         tuple(rows),
         "95 % intervals, by subjects. A number behind a memory: facts written at a time.",
         kind="main",
+    )
+
+
+def _forced(group: Group) -> Table | None:
+    """Teacher forcing, and what it is above free generation."""
+    rows = []
+    for line in group.lines:
+        cells = []
+        for role in group.roles():
+            forced, free = group.score(line, role, FORCED), group.score(line, role)
+            if forced is None or free is None:
+                cells.append("-")
+            else:
+                cells.append(f"{100 * forced.mean:.0f} ({100 * (forced.mean - free.mean):+.0f})")
+        rows.append((line.label, *cells))
+    if all(set(cells) == {"-"} for _, *cells in rows):
+        return None
+    return Table(
+        f"{group.name}: teacher forcing, % of the answer's tokens, and the gap to exact match",
+        ("memory", *group.roles()),
+        tuple(rows),
+        "Beside the main score, since much of the literature reports it; the gap is what it hides.",
     )
 
 

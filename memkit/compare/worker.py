@@ -20,18 +20,17 @@ from memkit.compare.memories import Memory, Wanted
 from memkit.compare.records import AnswerRecord, EditRecord, Record
 from memkit.compare.retrievers import Material
 from memkit.compare.rows import Block, Row, Rows
+from memkit.compare.scoring import scored
 from memkit.editors.base import Edit, Editor
 from memkit.editors.cost import measured
-from memkit.errors import BadInput, EditRejected, FingerprintMismatch
+from memkit.errors import EditRejected, FingerprintMismatch
 from memkit.lm.model import LM
-from memkit.metrics import contains, exact_match, token_f1
 from memkit.prompts import Template
 from memkit.protocols.arms import outcomes
-from memkit.protocols.editing_probes import first_answer
 from memkit.qa import QA
 from memkit.retrieval.base import Retriever
 from memkit.routing.base import Router
-from memkit.types import Answer, EditReport, Fact
+from memkit.types import EditReport, Fact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["CHUNK", "Worker"]
 
 CHUNK = 64  # rows that are asked together, and lost together in a kill
-STOP = ("\n", ".")  # where the answer to a prompt ends, as in `memkit.protocols.editing`
-METRICS = {"exact_match": exact_match, "contains": contains, "token_f1": token_f1}
 
 T = TypeVar("T")
 
@@ -114,20 +111,28 @@ class Worker:
                 yield [written]
             for rows in _chunks(block.rows):
                 if not {row.id for row in rows} <= set(seen):
-                    yield list(self.asked(cell, qa, own, block, rows))
+                    yield [*self.asked(cell, qa, own, block, rows)]
 
     def asked(
         self, cell: Cell, qa: QA, own: Rows, block: Block, rows: Sequence[Row]
-    ) -> Iterator[AnswerRecord]:
+    ) -> list[AnswerRecord]:
         """Ask rows of one form."""
         template = self.spec.template
         if rows[0].cloze:
             template = Template("{question}", template.passage, template.separator)
         with measured(self.lm.device) as cost:
             answers = dataclasses.replace(qa, template=template).ask([row.question for row in rows])
-        for row, answer in zip(rows, answers, strict=True):
-            fact = None if row.fact is None else _short(own.facts[row.fact])
-            yield _scored(cell, row, block.number, answer, fact, cost.peak_bytes)
+        facts = [None if row.fact is None else _short(own.facts[row.fact]) for row in rows]
+        return scored(
+            self.lm,
+            cell,
+            block,
+            rows,
+            answers,
+            facts,
+            peak_bytes=cost.peak_bytes,
+            batch_size=self.spec.batch_size,
+        )
 
     def _written(
         self,
@@ -262,20 +267,6 @@ def _apply(
         except EditRejected as error:
             rejected += [str(error)] * len(part)
     return edit, tuple(rejected)
-
-
-def _scored(
-    cell: Cell, row: Row, block: int, answer: Answer, fact: Fact | None, peak: int
-) -> AnswerRecord:
-    answers = row.question.answers
-    if not answers:
-        raise BadInput(
-            f"the question {row.question.text!r} has no accepted answers; allowed: at least one, "
-            "to score with. Leave it out."
-        )
-    scored = first_answer(answer.text, STOP, answers) if row.cloze else answer.text
-    metrics = {name: float(rule(scored, answers)) for name, rule in METRICS.items()}
-    return AnswerRecord(cell.id, row.id, row.role, block, answer, scored, metrics, fact, peak)
 
 
 def _short(fact: Fact) -> Fact:
