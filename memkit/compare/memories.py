@@ -73,6 +73,11 @@ class Memory:
         """Whether it takes facts in: into the weights, or into its corpus."""
         return self.editor is not None or (self.retriever is not None and self.retriever.follows)
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is the model as it is."""
+        return self.editor is None and self.retriever is None
+
     def described(self, spec: Spec) -> dict[str, Any]:
         """All that its answers depend on, but the benchmark and the model."""
         found: dict[str, Any] = {"editor": None if self.editor is None else repr(self.editor)}

@@ -46,6 +46,11 @@ def run(
     """
     made = grid(read_spec(spec))
     send = None if track is None else tracker(track, made.spec.name)
+    if not any(memory.plain for memory in made.memories.values()):
+        announce(
+            "no memory is the model as it is, so the tables cannot show what changed; an empty "
+            "[memories.none] is that"
+        )
     folder = Path(out)
     with locked(folder), Log(folder) as log:
         session = _Session(made, log, announce, send)

@@ -187,6 +187,16 @@ def test_the_manifest_says_what_was_run(wanted, tmp_path):
     assert git is None or (len(git["commit"]) == 40 and git["dirty"] in (True, False))
 
 
+def test_who_leaves_out_the_model_as_it_is_hears_of_it(wanted, tmp_path):
+    said = []
+    wanted["memories"] = {"plain": {}}
+    run(wanted, tmp_path / "with", announce=said.append)
+    assert not any("as it is" in text for text in said)
+    wanted["memories"] = {"bm25": {"retriever": "bm25"}}
+    run(wanted, tmp_path / "without", announce=said.append)
+    assert sum("no memory is the model as it is" in text for text in said) == 1
+
+
 def test_records_are_what_the_answers_were(wanted, tmp_path):
     wanted["memories"] = {"bm25": wanted["memories"]["bm25"]}
     found = run(wanted, tmp_path)
