@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,13 +22,15 @@ import memkit
 from memkit import GRACE, LM, MEMIT, ROME, Fact, FineTune, Guards, Passage, Question
 from memkit.editors.base import Editor
 from memkit.metrics import contains
-from memkit.protocols.collapse_result import Alarm, CollapseResult
+from memkit.protocols.collapse import Watch
+from memkit.protocols.collapse_result import Alarm, CollapseResult, Vitals
 
 OPEN = {"on_guard": "warn", "guards": Guards(perplexity=math.inf, size=math.inf)}
 SILENT = Alarm(perplexity=math.inf, norm=math.inf, condition=math.inf, canaries=0.0)
+SIGNS = ("perplexity", "canaries", "norm", "condition")
 HEADER = (
-    *("editor", "first alarm", "kept", "perplexity", "watched", "canaries", "watched"),
-    *("facts right", "watched", "ms to look"),
+    *("editor", "first alarm", "alarms", "kept", "perplexity", "watched", "canaries", "watched"),
+    *("facts right", "watched"),
 )
 
 
@@ -49,35 +52,32 @@ def streamed(
     texts: Sequence[Passage],
     canaries: Sequence[Question],
     alarm: Alarm,
-) -> tuple[CollapseResult, float]:
-    """The stream, and the share of all its facts that the model says at the end."""
-    first, *rest = facts
-    with editor.apply(lm, [first]) as edit:
+) -> tuple[CollapseResult, Vitals, float]:
+    """The stream, the model at its end, and the share of all facts that it then says."""
+    with memkit.Edit(editor, lm) as edit:
         found = memkit.protocols.collapse(
-            lm, edit, rest, texts, canaries=canaries, alarm=alarm, on_alarm="rollback"
+            lm, edit, facts, texts, canaries=canaries, alarm=alarm, on_alarm="rollback"
         )
+        watch = Watch(lm, tuple(text.text for text in texts), tuple(canaries), conditions=False)
+        end = watch.look(edit)
         said = lm.generate([fact.text for fact in facts], 8, ("\n", "."))
     right = [contains(text, [fact.target]) for text, fact in zip(said, facts, strict=True)]
-    return found, sum(right) / len(right)
+    return found, end, sum(right) / len(right)
 
 
-def row(name: str, free: tuple[CollapseResult, float], watched: tuple[CollapseResult, float]):
+def row(name: str, free, watched) -> list[str]:
     """A row of the table."""
-    ends = []
-    for found, _ in (free, watched):
-        kept = [each.vitals for each in found.trace if each.kept and each.vitals]
-        last = kept[-1] if kept else found.base
-        ends.append((last.perplexity / found.base.perplexity, last.canaries))
     found = watched[0]
-    looks = [each.seconds for each in found.trace]
+    alarms = [alarm for each in found.rang for alarm in each.alarms]
+    rung = Counter(next(sign for sign in SIGNS if sign in alarm) for alarm in alarms)
     return [
         name,
-        str(found.rang[0].place + 2) if found.rang else "",
-        f"{sum(each.kept for each in found.trace) + 1} of {len(found.trace) + 1}",
-        *(f"{ratio:.2f}" for ratio, _ in ends),
-        *(f"{share:.2f}" for _, share in ends if share is not None),
-        *(f"{right:.2f}" for _, right in (free, watched)),
-        f"{1000 * sum(looks) / len(looks):.0f}",
+        str(found.rang[0].place + 1) if found.rang else "",
+        ", ".join(f"{count} {sign}" for sign, count in rung.items()),
+        f"{sum(each.kept for each in found.trace)} of {len(found.trace)}",
+        *(f"{end.perplexity / one.base.perplexity:.2f}" for one, end, _ in (free, watched)),
+        *(f"{end.canaries:.2f}" for _, end, _ in (free, watched)),
+        *(f"{right:.2f}" for _, _, right in (free, watched)),
     ]
 
 
