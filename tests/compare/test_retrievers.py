@@ -92,7 +92,7 @@ def test_an_index_of_somebody_else_is_never_changed(spec, tmp_path):
 def test_each_kind_of_router_decides(spec, tmp_path):
     del spec["edits"]
     spec["models"]["tiny"] = {"shipped": "gpt2"}  # a model that is right at times
-    spec["benchmarks"]["small"] = {"name": "miniworld", "questions": 4, "fit": 40}
+    spec["benchmarks"]["small"] = {"name": "miniworld", "questions": 2, "fit": 30}
     spec["routers"] = {
         "always": {"source": "weights"},
         "cascade": {"stages": ["edit-scope", "popularity"]},
