@@ -42,7 +42,9 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize(("place", "value", "memories"), CHANGES, ids=lambda x: str(x)[:30])
+@pytest.mark.parametrize(
+    ("place", "value", "memories"), CHANGES, ids=[".".join(place) for place, *_ in CHANGES]
+)
 def test_a_change_changes_the_cells_that_it_touches_and_no_others(wanted, place, value, memories):
     before = ids(wanted)
     table = wanted
