@@ -212,5 +212,5 @@ def test_collapse(capsys):
     script = runpy.run_path(str(SCRIPTS / "collapse.py"))
     script["main"](["--facts", "3", "--editors", "FT", "GRACE"])
     printed = capsys.readouterr().out
-    assert "| FT |  | 3 of 3 |" in printed
-    assert "| GRACE |  | 3 of 3 | 1.00 | 1.00 | 1.00 | 1.00 |" in printed
+    assert "| FT |  |  | 3 of 3 |" in printed
+    assert "| GRACE |  |  | 3 of 3 | 1.00 | 1.00 | 1.00 | 1.00 |" in printed
