@@ -109,5 +109,5 @@ def _library(module: str, package: str) -> Any:
     except ImportError as error:
         raise MissingDependency(
             f"{package} is not installed ({error}), and similarity to references needs it; allowed:"
-            " with it, or without generated answers. Install it: pip install 'memkit[erasure]'."
+            " with it, or without generated answers. Install it: pip install 'memkit[scores]'."
         ) from error

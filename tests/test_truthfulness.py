@@ -84,5 +84,5 @@ def test_nearer_truth_takes_the_most_similar_of_each_side():
 )
 def test_says_what_to_install(score, module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingDependency, match=r"memkit\[erasure\]"):
+    with pytest.raises(MissingDependency, match=r"memkit\[scores\]"):
         score("a", "a")

@@ -122,7 +122,7 @@ def unstructured(
     `stop=()`, as EditEverything's answers of several lines.
 
     Raises `BadInput` for no facts or one without a definition, and as `memkit.protocols.told.hear`;
-    `MissingDependency` without rouge-score or sacrebleu (extra `longform`).
+    `MissingDependency` without rouge-score or sacrebleu (extra `scores`).
     """
     check_count("samples", samples)
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
@@ -157,7 +157,7 @@ def similarities(encoder: Encoder | None = None) -> Callable[[str, str], Scores]
     except ImportError as error:
         raise MissingDependency(
             f"rouge-score or sacrebleu is not installed ({error}), and texts are compared with "
-            "them; allowed: with both. Install them: pip install 'memkit[longform]'."
+            "them; allowed: with both. Install them: pip install 'memkit[scores]'."
         ) from error
     rouge, bleu = RougeScorer(ROUGE), BLEU(effective_order=True)
 

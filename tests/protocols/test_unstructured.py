@@ -158,7 +158,7 @@ def test_refuses(change, message):
 
 def test_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "rouge_score.rouge_scorer", None)
-    with pytest.raises(MissingDependency, match=r"memkit\[longform\]"):
+    with pytest.raises(MissingDependency, match=r"memkit\[scores\]"):
         similarities()
 
 
