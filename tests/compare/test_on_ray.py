@@ -85,7 +85,7 @@ def test_records_are_those_of_the_serial_run_though_a_worker_is_killed(wanted, t
         env=environment,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=400,
     )
     assert done.stdout.endswith("the same\n"), done.stderr[-3000:]
 
