@@ -148,7 +148,7 @@ def opened_from(
         raise memkit.BadInput(
             "--data has no --model; allowed: both. Train one: popqa_router.py --keep FOLDER."
         )
-    bench = memkit.benchmarks.load("popqa", args.data)
+    bench = memkit.benchmarks.load("popqa", args.data, limit=args.limit)
     index = BM25.build(bench.passages, scratch / "bm25")
     return bench.name, QA(LM.load(args.model), index), bench.questions, bench.passages
 
@@ -257,6 +257,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--world", type=Path, help="a world's folder; the shipped one by default")
     parser.add_argument("--data", help="a PopQA file instead of the world")
     parser.add_argument("--model", help="the model for --data")
+    parser.add_argument("--limit", type=int, help="take the first so many questions of --data")
     parser.add_argument("--questions", type=int, default=600, help="that routers are scored on")
     parser.add_argument(
         "--every", type=int, default=5, help="attack one question in so many; 0: none"
