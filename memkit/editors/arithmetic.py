@@ -27,6 +27,7 @@ subtraction).
 
 from __future__ import annotations
 
+import abc
 import math
 import os
 from collections.abc import Sequence
@@ -51,12 +52,12 @@ __all__ = ["ExtSub", "Merge", "TaskNegation", "extracted"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Combination:
+class _Combination(abc.ABC):
     """What all combinations can do, once they can be computed."""
 
+    @abc.abstractmethod
     def combined(self) -> Adapter:
         """The combination as one adapter."""
-        raise NotImplementedError
 
     def apply(self, lm: LM, **options: Any) -> Edit:
         """Put the combination on a model; options and errors are those of `Adapter.apply`."""
@@ -82,9 +83,7 @@ class ExtSub(_Combination):
 
     def __post_init__(self) -> None:
         """Check strength and rank."""
-        _check_number("strength", self.strength)
-        if self.rank is not None:
-            check_count("rank", self.rank)
+        _check([self.strength], "strength", self.rank)
 
     def combined(self) -> Adapter:
         """The combination as one adapter; `notes` count the zero rows."""
@@ -127,9 +126,7 @@ class TaskNegation(_Combination):
 
     def __post_init__(self) -> None:
         """Check strength and rank."""
-        _check_number("strength", self.strength)
-        if self.rank is not None:
-            check_count("rank", self.rank)
+        _check([self.strength], "strength", self.rank)
 
     def combined(self) -> Adapter:
         """The combination as one adapter."""
@@ -167,10 +164,7 @@ class Merge(_Combination):
                 f"weights are {len(self.weights)} numbers for {len(self.parts)} adapters; allowed: "
                 "as many, or None for their mean."
             )
-        for weight in self.weights or ():
-            _check_number("a weight", weight)
-        if self.rank is not None:
-            check_count("rank", self.rank)
+        _check(self.weights or (), "a weight", self.rank)
 
     def combined(self) -> Adapter:
         """The combination as one adapter."""
@@ -267,6 +261,11 @@ def _base(adapters: Sequence[Adapter]) -> str:
     return next((one.base for one in adapters if one.base), "")
 
 
-def _check_number(name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadInput(f"{name} is {value!r}; allowed: a finite number. Choose one.")
+def _check(numbers: Sequence[float], name: str, rank: int | None) -> None:
+    """Raise `BadInput` unless the numbers are finite, and the rank is None or a count."""
+    for value in numbers:
+        known = isinstance(value, int | float) and not isinstance(value, bool)
+        if not known or not math.isfinite(value):
+            raise BadInput(f"{name} is {value!r}; allowed: a finite number. Choose one.")
+    if rank is not None:
+        check_count("rank", rank)
