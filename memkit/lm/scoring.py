@@ -13,6 +13,7 @@ from torch import Tensor
 from memkit.lm.batching import padded, positions
 
 __all__ = [
+    "Rows",
     "Scored",
     "TargetLogprob",
     "logprob_of",
