@@ -15,28 +15,27 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from memkit.editors.cost import Cost, measured
+from memkit.editors.cost import measured
 from memkit.editors.draft import Draft
-from memkit.editors.erasing import REVEALS, erases
-from memkit.editors.guards import base_perplexity, check_learnt, check_perplexity, check_size
+from memkit.editors.guards import base_perplexity
 from memkit.editors.interrupts import uninterrupted
+from memkit.editors.nesting import check_new, check_newest, left_by_removal, left_by_undo
+from memkit.editors.reporting import checked, known, told
 from memkit.editors.steps import (
     Change,
-    Dense,
     Made,
     Step,
     forget_states,
     forget_weights,
-    is_lost,
     joined,
     moved,
-    stored_bytes,
 )
-from memkit.editors.tokens import check_facts, target_text
+from memkit.editors.tokens import check_facts
+from memkit.editors.untouched import untouched_state
 from memkit.editors.weights import Touched, Weights
-from memkit.errors import BadInput, EditRejected, UnsupportedModel
+from memkit.errors import BadInput, EditRejected
 from memkit.lm.fingerprint import tensor_hash
-from memkit.types import EditReport, Fact, FactReport
+from memkit.types import EditReport, Fact
 
 if TYPE_CHECKING:
     import os
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from memkit.editors.peft_folder import Written
     from memkit.lm.model import LM
 
-__all__ = ["Edit", "untouched_state"]
+__all__ = ["Edit"]
 
 T = TypeVar("T")
 
@@ -59,16 +58,7 @@ class Edit:
     """
 
     def __init__(self, editor: Editor, lm: LM) -> None:
-        if lm.kind not in editor.kinds:
-            raise UnsupportedModel(
-                f"{type(editor).__name__} does not serve {type(lm.model).__name__}, a {lm.kind} "
-                f"model; allowed: {', '.join(editor.kinds)}. Choose another editor or model."
-            )
-        if lm.paused:
-            raise BadInput(
-                f"{lm.paused[-1]!r} is paused; allowed: new edits while none is. Leave its "
-                "`with edit.paused()` block first."
-            )
+        check_new(editor, lm)
         self.editor = editor
         self.lm = lm
         self.steps: list[Step] = []
@@ -102,7 +92,7 @@ class Edit:
 
         Raises what `Editor.apply` raises; the model is then as it was before this step.
         """
-        self._check_newest("added to")
+        check_newest(self, "added to")
         facts = check_facts(self.lm, facts)
         past, live = list(self.steps), self in self.lm.edits
         try:
@@ -111,14 +101,14 @@ class Edit:
                     self.editor, chosen = self.editor.fitted(self.lm, facts)
                     self.memo.setdefault("chosen", chosen)
                 self.once("perplexity", lambda: base_perplexity(self.lm, self.editor.guards))
-                before = _scores(self.lm, facts)
+                before = known(self.lm, facts)
                 self._install()
                 draft = Draft(self, facts)
                 with torch.inference_mode(False), torch.enable_grad():
                     made = self.editor.write(draft)
                 if self.adaptor is not None:
                     self.adaptor.rebuild([*past, _unscored(draft, made)])
-                step = self._checked(draft, made, before)
+                step = checked(self, draft, made, before)
             if step.report.warnings and self.editor.on_guard == "reject":
                 raise EditRejected(
                     f"{type(self.editor).__name__} on {facts[0].text!r}: "
@@ -126,7 +116,7 @@ class Edit:
                     "editor's parameters or its guards, or pass on_guard='warn' to keep such edits."
                 )
             with uninterrupted():
-                self.steps.append(replace(step, report=self._told(step.report, cost)))
+                self.steps.append(replace(step, report=told(self, step.report, cost)))
                 self.revision += 1
                 if self.adaptor is not None and self.adaptor.whole:
                     self.steps = forget_states(self.steps)
@@ -148,19 +138,7 @@ class Edit:
         Raises `BadInput` if there are not as many, or if what they need was dropped to save memory
         (dense weights beyond 2 GiB; low-rank steps never are).
         """
-        self._check_newest("undone")
-        if not 1 <= n <= len(self.steps):
-            raise BadInput(
-                f"undo got {n!r}; allowed: 1 to {len(self.steps)}, the steps of this edit. Take "
-                "fewer, or rollback()."
-            )
-        left = self.steps[: len(self.steps) - n]
-        whole = self.adaptor is not None and self.adaptor.whole
-        if is_lost(left) or (whole and left and not left[-1].state):
-            raise BadInput(
-                f"undo got {n!r}, and the weights after step {len(left)} were dropped to save "
-                "memory; allowed: fewer steps back, or rollback(). Write the facts again."
-            )
+        left = left_by_undo(self, n)
         with uninterrupted():
             self.steps = left
             self._restore()
@@ -172,21 +150,9 @@ class Edit:
         Raises `BadInput` if there is no such step, or if it or a later one keeps dense weights,
         which hold all that was written before them.
         """
-        self._check_newest("undone")
-        if not 0 <= step < len(self.steps):
-            raise BadInput(
-                f"remove got {step!r}; allowed: 0 to {len(self.steps) - 1}, the steps of this edit."
-            )
-        rows = [row for later in self.steps[step:] for row in later.changes.values()]
-        dense = any(isinstance(change, Dense) for row in rows for change in row)
-        if dense or (self.adaptor is not None and self.adaptor.whole):
-            raise BadInput(
-                f"remove got {step!r}, and {type(self.editor).__name__} keeps whole weights, which "
-                "hold all steps together; allowed: undo(n) from the newest on. Or write the other "
-                "facts anew."
-            )
+        left = left_by_removal(self, step)
         with uninterrupted():
-            self.steps = [*self.steps[:step], *self.steps[step + 1 :]]
+            self.steps = left
             self._restore()
         return self
 
@@ -207,7 +173,7 @@ class Edit:
         if self.closed:
             return
         if self.steps or self in self.lm.edits:
-            self._check_newest("rolled back")
+            check_newest(self, "rolled back")
         with uninterrupted():
             self.steps = []
             self._restore()
@@ -223,7 +189,7 @@ class Edit:
 
         Raises `BadInput` if a newer edit is live: pause that one first.
         """
-        self._check_newest("paused")
+        check_newest(self, "paused")
         try:
             with self.set_aside():
                 with uninterrupted():
@@ -280,7 +246,7 @@ class Edit:
 
     def adopt(self, steps: Sequence[Step], turned: Mapping[str, bool]) -> None:
         """Make saved steps live, on a model that has been found to be their base."""
-        self._check_newest("adopted")
+        check_newest(self, "adopted")
         try:
             for name, way in turned.items():
                 self.touch(name, self.lm.model.get_parameter(name), turned=way)
@@ -324,48 +290,6 @@ class Edit:
         """Write a touched tensor as saved bytes plus all changes, rounded once."""
         self.weights.rewrite(name, self.steps, more)
 
-    def _checked(self, draft: Draft, made: Made, before: Sequence[tuple[float, bool]]) -> Step:
-        """The step with its report; what a guard finds stands among the warnings."""
-        after = _scores(self.lm, draft.facts)
-        details = made.details or [{}] * len(draft.facts)
-        rows = tuple(
-            FactReport(fact, old, new, known, learnt, dict(more), self.editor.erases)
-            for fact, (old, known), (new, learnt), more in zip(
-                draft.facts, before, after, details, strict=True
-            )
-        )
-        changes = {name: tuple(change) for name, change in draft.changes.items()}
-        guards = self.editor.guards
-        warnings = [*made.warnings, *check_learnt(rows)]
-        for name in changes:
-            old = self.value(name)
-            if old.dim() < 2:  # biases may be zero, and what would be out of proportion then?
-                continue
-            touched = self.touched[name]
-            new = touched.view(touched.parameter.detach()).to(old.dtype)
-            warnings += check_size(name, guards, float((new - old).norm()), float(old.norm()))
-        warnings += check_perplexity(self.lm, guards, self.memo["perplexity"])
-        stored = sum(stored_bytes(change) for row in changes.values() for change in row)
-        sites = [] if self.adaptor is None else [site.name for site in self.adaptor.sites]
-        if sites:
-            stored += sum(tensor.nbytes for tensor in made.state.values())
-        report = EditReport(
-            editor=repr(self.editor),
-            facts=rows,
-            chosen={**self.memo.get("chosen", {}), **made.chosen},
-            parameters=(*changes, *sites),
-            warnings=tuple(warnings),
-            stored_bytes=stored,
-        )
-        return Step(draft.facts, changes, made.state, report)
-
-    def _told(self, report: EditReport, cost: Cost) -> EditReport:
-        """The report with its cost, and with a warning where weights were changed to erase."""
-        facts = [row.fact for row in report.facts]
-        erased = self.adaptor is None and (self.editor.erases or any(map(erases, facts)))
-        warnings = (*report.warnings, REVEALS) if erased else report.warnings
-        return replace(report, warnings=warnings, seconds=cost.seconds, peak_bytes=cost.peak_bytes)
-
     def _restore(self) -> None:
         """Make adaptor and weights what the steps say."""
         self.revision += 1
@@ -376,48 +300,7 @@ class Edit:
             self.adaptor = None
         self.weights.restore(self.steps)
 
-    def _check_newest(self, verb: str) -> None:
-        """Raise `BadInput` unless this is the newest live edit, or not yet among them."""
-        if self.closed:
-            raise BadInput(f"{self!r} is closed; allowed: a live edit. Apply the editor again.")
-        if self in self.lm.paused or (self.lm.paused and verb != "paused"):
-            raise BadInput(
-                f"{self!r} cannot be {verb} while {self.lm.paused[-1]!r} is paused; allowed: only "
-                "pausing older edits. Leave its `with edit.paused()` block first."
-            )
-        if self in self.lm.edits and self.lm.edits[-1] is not self:
-            raise BadInput(
-                f"{self!r} cannot be {verb} while the newer {self.lm.edits[-1]!r} is live; "
-                "allowed: the newest first. Close that one before."
-            )
-
 
 def _unscored(draft: Draft, made: Made) -> Step:
     """The step as an adaptor sees it, before its report is there."""
     return Step(draft.facts, {}, made.state, EditReport(""))
-
-
-def _scores(lm: LM, facts: Sequence[Fact]) -> list[tuple[float, bool]]:
-    """For each fact log p(target | prompt), and whether each target token is the argmax."""
-    scores = lm.logprob([fact.text for fact in facts], [target_text(fact, lm) for fact in facts])
-    return [(score.total, all(score.argmax)) for score in scores]
-
-
-@contextlib.contextmanager
-def untouched_state(lm: LM, seed: int) -> Iterator[None]:
-    """Seeded random state and closed parameters within the block; all as found after it."""
-    flags = [(parameter, parameter.requires_grad) for parameter in lm.model.parameters()]
-    grads = [(parameter, parameter.grad) for parameter, _ in flags]
-    devices = [lm.device] if lm.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        try:
-            for parameter, _ in flags:
-                parameter.requires_grad_(False)
-                parameter.grad = None
-            yield
-        finally:
-            for parameter, flag in flags:
-                parameter.requires_grad_(flag)
-            for parameter, grad in grads:
-                parameter.grad = grad

@@ -28,7 +28,6 @@ import torch
 
 from memkit.editors.adapter import TASKS, Adapter, fingerprint_of
 from memkit.editors.base import Draft, Editor, Made
-from memkit.editors.edit import untouched_state
 from memkit.editors.interrupts import uninterrupted
 from memkit.editors.peft_folder import import_peft
 from memkit.editors.steps import LowRank
@@ -42,6 +41,7 @@ from memkit.editors.training import (
     pair_example,
     train,
 )
+from memkit.editors.untouched import untouched_state
 from memkit.errors import BadInput
 from memkit.lm.checks import check_count
 from memkit.lm.linear import linear_maps

@@ -33,10 +33,10 @@ import torch
 
 from memkit.editors.base import Draft, Editor, Made
 from memkit.editors.choice import choose
-from memkit.editors.edit import untouched_state
 from memkit.editors.prompt_end import check_choice
 from memkit.editors.tokens import check_facts
 from memkit.editors.training import Example, check_number, fact_example, losses
+from memkit.editors.untouched import untouched_state
 from memkit.errors import BadInput, FingerprintMismatch, NotTrained
 from memkit.lm.checks import check_count
 from memkit.types import Fact

@@ -307,7 +307,7 @@ def test_ctrl_c_while_a_failed_edit_is_taken_back(lm, monkeypatch):
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(Edit, "rewrite"), (Edit, "_checked"), (handle, "forget_weights"), (handle, "replace")],
+    [(Edit, "rewrite"), (handle, "checked"), (handle, "forget_weights"), (handle, "replace")],
 )
 def test_ctrl_c_anywhere_in_a_step_takes_it_back(lm, monkeypatch, first, owner, name):
     edit = Edit(Toy(), lm)
@@ -324,7 +324,7 @@ def test_ctrl_c_anywhere_in_a_step_takes_it_back(lm, monkeypatch, first, owner, 
     assert state_hash(lm) != before
 
 
-@pytest.mark.parametrize(("at", "calls"), [(weights.Touched, "restore"), (Edit, "_check_newest")])
+@pytest.mark.parametrize(("at", "calls"), [(weights.Touched, "restore"), (handle, "check_newest")])
 def test_ctrl_c_while_pausing_brings_the_edit_back(lm, monkeypatch, at, calls):
     before = state_hash(lm)
     edit = Toy(layers=(0, 1, 2)).apply(lm, FACTS[:1])
@@ -389,7 +389,7 @@ def test_the_fingerprint_is_right_and_cheap_after_an_edit(lm, monkeypatch):
     known = lm.fingerprint()
     with Toy().apply(lm, FACTS[:1]):
         assert lm.fingerprint() != known
-    monkeypatch.setattr("memkit.lm.model.weights_hash", lambda model: pytest.fail("hashed again"))
+    monkeypatch.setattr("memkit.lm.state.weights_hash", lambda model: pytest.fail("hashed again"))
     assert lm.fingerprint() == known
 
 
