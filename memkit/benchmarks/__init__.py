@@ -10,6 +10,7 @@ import os
 from memkit.benchmarks import (
     akew,
     atoke,
+    canonical_examples,
     controlled_rippleedit,
     counterfact,
     dune,
@@ -45,6 +46,7 @@ __all__ = ["BENCHMARKS", "Benchmark", "References", "Stream", "load", "streams"]
 BENCHMARKS = {
     "akew": akew.load,
     "atoke": atoke.load,
+    "canonical_examples": canonical_examples.load,
     "controlled_rippleedit": controlled_rippleedit.load,
     "counterfact": counterfact.load,
     "dune": dune.load,

@@ -2,6 +2,7 @@
 
 from memkit.protocols import cost
 from memkit.protocols.arms import outcomes
+from memkit.protocols.canonical import canonical
 from memkit.protocols.collapse import collapse
 from memkit.protocols.conflicts import conflicts
 from memkit.protocols.crowded import crowded
@@ -29,6 +30,7 @@ __all__ = [
     "Retrieval",
     "Retrieved",
     "Routed",
+    "canonical",
     "collapse",
     "common_vocabulary",
     "conflicts",
