@@ -43,7 +43,7 @@ def state_hash(lm: LM) -> str:
     digest = hashlib.sha256()
     for name, tensor in lm.model.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
