@@ -15,6 +15,7 @@ from memkit.protocols.holding import InContext, Retrieval
 from memkit.protocols.lifelong import lifelong
 from memkit.protocols.mallen import matched, published
 from memkit.protocols.multihop import multihop
+from memkit.protocols.pitfalls import pitfalls
 from memkit.protocols.poisoning import poison, poisoning
 from memkit.protocols.popularity import popularity
 from memkit.protocols.probe import common_vocabulary, probe
@@ -44,6 +45,7 @@ __all__ = [
     "matched",
     "multihop",
     "outcomes",
+    "pitfalls",
     "poison",
     "poisoning",
     "popularity",

@@ -36,7 +36,8 @@ FIRST = 10  # edits whose retention is watched
 PARTS = ("ES", "PS", "NS")
 BYTES = ("peak_bytes", "stored_bytes")
 COSTS = ("seconds", *BYTES)
-NO_SHARES = ("EM", "PM", "NM", "fluency", "consistency", "nll", "perplexity", *COSTS)
+PITFALLS = ("CM", "TFD", "D", "D / n")
+NO_SHARES = ("EM", "PM", "NM", "fluency", "consistency", "nll", "perplexity", *COSTS, *PITFALLS)
 
 # Title, names of the columns, and for each line of the table the scores in it, "" for none.
 Table = tuple[str, tuple[str, ...], Mapping[str, tuple[str, ...]]]

@@ -43,10 +43,53 @@ def test_two_edits_that_contradict_each_other(as_file):
     assert first.text == second.text
 
 
+def triple(subject, object_, relation=RELATION):
+    return {"relation": relation, "subject": label(subject), "object": label(object_)}
+
+
+def conflict(kind, second, **more):
+    return {"type": kind, "edits": [EDIT, second], **more}
+
+
+def test_what_follows_from_two_edits(as_file):
+    father = {"id": "P22", "prompt": "The father of {} is", "query": "Who is the father of {}?"}
+    child = {**EDIT, "relation": father, "subject": label("Lima High"), "new_object": label("Bob")}
+    tied = [triple("Ann Lee", "Oslo High"), triple("Cy", "Ann Lee", father)]
+    rows = [
+        conflict("coverage", BACK),
+        conflict("reverse", child),
+        conflict("composite", child, triples=tied, prerequisites=[1]),
+    ]
+    wordings = {"P69": ["{} attended", "{} was at, "], "P22": ["{}'s dad is"]}
+    as_file(wordings, "conflict_prompts.json")
+    cover, back, both = load("pitfalls", as_file(rows)).cases
+    assert cover.implied == cover.second
+    assert cover.first.paraphrases == ("{} attended", "{} was at,")
+    # father(A) = B', child(B') = C: then father(C), and no longer father(A), is B'
+    assert (back.implied.text, back.implied.target) == ("Bob was educated at", "Lima High")
+    assert (both.implied.text, both.implied.target) == ("Ann Lee was educated at", "Bob")
+    assert (both.tied.text, both.tied.target) == ("The father of Cy is", "Ann Lee")
+    assert both.tied.paraphrases == ("{}'s dad is",)
+    assert cover.tied is back.tied is None
+
+
+def test_the_others_are_each_once_and_without_the_edits_own(as_file):
+    row = {**ROUND, "true_objects": [label("Oslo High"), label("Bergen U"), label("Bergen U")]}
+    (case,) = load("pitfalls", as_file([row])).cases
+    assert (case.there.target, case.back.target, case.others) == (
+        "Lima High",
+        "Oslo High",
+        ("Bergen U",),
+    )
+    assert case.there.paraphrases == ()
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"rule": "x"}, "row 1 has neither 'edit' nor 'edits'; its fields are 'rule'"),
+        (conflict("odd", BACK), "row 1: type is 'odd'"),
+        (conflict("composite", BACK, prerequisites=[2]), r"has 0 triples, and prerequisites is"),
+        ({"rule": "x"}, "row 1 has neither 'edit' nor 'edits' with two; its fields are 'rule'"),
         ({"edit": {**EDIT, "subject": {}}}, "row 1, edit, subject has no 'label'"),
         (
             {"edit": {**EDIT, "relation": {**RELATION, "prompt": "It was at"}}},
@@ -67,3 +110,6 @@ def test_reads_the_real_files(shared, name):
         if name in ("easy", "hard"):
             assert (there.text, there.target) == (back.text, back.previous)
             assert back.locality
+        assert len(there.paraphrases) == 10
+    kinds = {getattr(case, "kind", "round") for case in bench.cases}
+    assert kinds == {name.partition("_")[0] if "edit" in name else "round"}
