@@ -418,3 +418,10 @@ def test_an_abstention_is_said_with_its_promise(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].endswith("abstain: abstains; promised: at most 10 % wrong")
     assert lines[2].endswith("none, the router abstains")
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "memkit", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "compare" in done.stdout

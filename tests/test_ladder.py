@@ -34,6 +34,7 @@ figures
 showcase report doctor
 compare
 cli
+__main__
 testing
 """.strip().splitlines()
 LEVEL = {room: level for level, rooms in enumerate(LADDER) for room in rooms.split()}
