@@ -50,7 +50,16 @@ PLAIN: Mapping[str, Any] = {  # what changes the formula, and the value with whi
     "modules_to_save": None,
     "layer_replication": None,
     "lora_bias": False,
+    "use_qalora": False,
+    "use_bdlora": None,
+    "alora_invocation_tokens": None,
+    "arrow_config": None,
+    "kasa_config": None,
+    "monteclora_config": None,
 }
+# Starts of training that leave the base weights alone; PiSSA, OLoRA, CorDA, LoftQ and others take
+# their start out of them, and peft does so again when it loads the adapter
+STARTS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 OLD = {"merge_weights"}  # of peft's first versions: whether its layers merged themselves
 ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, UnpicklingError)
 
@@ -124,7 +133,8 @@ def load_adapter(name: str | os.PathLike[str], *, revision: str | None = None) -
     """An adapter from a PEFT LoRA folder, or from the Hub by its id; `.apply(lm)` puts it on.
 
     Raises `BadInput` if there is none, if it is damaged, or if it is no plain LoRA of linear maps
-    (DoRA, biases, whole modules, other PEFT methods): only their own code computes these.
+    (DoRA, activated LoRA, biases, whole modules, other PEFT methods) or took its start out of the
+    base weights (PiSSA, OLoRA): only peft computes these.
     """
     source = os.fspath(name)
     peft = import_peft()
@@ -198,6 +208,13 @@ def _read_config(source: str, revision: str | None) -> tuple[peft.LoraConfig, tu
                 f"{source!r} has {name}={value!r}, which is no change of a linear map alone; "
                 f"allowed: {plain!r}. Merge it into its model with peft (merge_and_unload)."
             )
+    if (start := values.get("init_lora_weights", True)) not in STARTS:
+        raise BadInput(
+            f"{source!r} has init_lora_weights={start!r}, whose start was taken out of the base "
+            f"weights: it is no addition to these; allowed: {', '.join(map(repr, STARTS))}. Let "
+            "peft convert it (save_pretrained with path_initial_model_for_weight_conversion), or "
+            "merge it into its model (merge_and_unload)."
+        )
     made = import_peft().LoraConfig
     known = {part.name for part in dataclasses.fields(made)}
     strange = {k: v for k, v in values.items() if k not in known | OLD and v}

@@ -169,6 +169,27 @@ def test_what_peft_trained_loads_as_it_is(file, rslora, tmp_path):
         torch.testing.assert_close(logits(lm), wanted, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("start", ["pissa", "olora", "gaussian", False])
+def test_a_start_that_moves_the_base_is_seen(start, tmp_path):
+    """peft takes PiSSA's and OLoRA's start out of the base again: A and B alone are not it."""
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=start)
+    wrapped = peft.get_peft_model(tiny_lm("llama").model, config)
+    wrapped.save_pretrained(tmp_path / "lora")
+    lm = tiny_lm("llama")
+    loaded = peft.PeftModel.from_pretrained(tiny_lm("llama").model, tmp_path / "lora").eval()
+    tensors = load_file(tmp_path / "lora" / "adapter_model.safetensors")
+    if start in ("pissa", "olora"):
+        change = tensors["base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"]
+        assert change.abs().max() > 0.1  # and yet:
+        torch.testing.assert_close(logits(lm, loaded), logits(lm), atol=1e-3, rtol=1e-3)
+        with pytest.raises(BadInput, match=f"init_lora_weights='{start}'"):
+            load_adapter(tmp_path / "lora")
+        return
+    with load_adapter(tmp_path / "lora").apply(lm, guards=OPEN):
+        torch.testing.assert_close(logits(lm), logits(lm, loaded), atol=1e-4, rtol=1e-4)
+
+
 def test_an_id_of_the_hub_is_found_in_its_cache(saved, tmp_path, monkeypatch):
     name, commit = "Ext-Sub/llama-7b_toxic_lora", "0" * 40
     cache = tmp_path / "hub" / "models--Ext-Sub--llama-7b_toxic_lora"
@@ -216,6 +237,9 @@ def changed(folder, **values):
         ({"use_dora": True}, "use_dora=True"),
         ({"bias": "all"}, "bias='all'"),
         ({"modules_to_save": ["lm_head"]}, r"modules_to_save=\['lm_head'\]"),
+        ({"alora_invocation_tokens": [5, 6]}, r"alora_invocation_tokens=\[5, 6\]"),
+        ({"init_lora_weights": "olora"}, "init_lora_weights='olora', whose start"),
+        ({"init_lora_weights": "pissa_niter_16"}, "path_initial_model_for_weight_conversion"),
         ({"r": 3}, "says rank 3"),
     ],
 )
