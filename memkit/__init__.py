@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from memkit.editors.memit import MEMIT
     from memkit.editors.memory import Memory
     from memkit.editors.mend import MEND
+    from memkit.editors.npo import NPO
     from memkit.editors.peft_folder import load_adapter
     from memkit.editors.rome import ROME
     from memkit.editors.statistics import Statistics
@@ -148,6 +149,7 @@ _HOME = {
     "Milvus": "memkit.retrieval.milvus",
     "MissingDependency": "memkit.errors",
     "MissingSignal": "memkit.errors",
+    "NPO": "memkit.editors.npo",
     "NeighbourRouter": "memkit.routing.neighbour",
     "NotTrained": "memkit.errors",
     "OpenSearch": "memkit.retrieval.opensearch",
@@ -235,6 +237,7 @@ __all__ = [
     "Milvus",
     "MissingDependency",
     "MissingSignal",
+    "NPO",
     "NeighbourRouter",
     "NotTrained",
     "OpenSearch",

@@ -20,6 +20,7 @@ from memkit.editors.lora import LoRA
 from memkit.editors.memit import MEMIT
 from memkit.editors.memory import Memory
 from memkit.editors.mend import MEND
+from memkit.editors.npo import NPO
 from memkit.editors.rome import ROME
 
 __all__ = ["EDITORS"]
@@ -40,5 +41,6 @@ EDITORS: Mapping[str, type[Editor]] = {
     "memit": MEMIT,
     "memory": Memory,
     "mend": MEND,
+    "npo": NPO,
     "rome": ROME,
 }

@@ -63,6 +63,11 @@ class GradientAscent(FineTune):
         return replace(super()._plan(), stop_loss=-self.stop_loss)
 
     def _objective(self, draft: Draft, rows: Sequence[Example]) -> Loss:
+        return self._away(draft, rows)
+
+    def _away(self, draft: Draft, rows: Sequence[Example]) -> Loss:
+        """What is minimised to make the targets unlikely, and whether each fact is forgotten."""
+
         def ascent(batch: Sequence[int]) -> tuple[Tensor, list[bool]]:
             values, right = self._losses(draft.lm, [rows[i] for i in batch])
             return -values, [not said for said in right]

@@ -11,6 +11,7 @@ it is inside, or undone. KL <= bound then holds of the weights as they are store
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -67,15 +68,20 @@ class KLBoundedAscent(GradientAscent):
         return self._made(draft.lm, rows, steps, kl=kl)
 
     def _objective(self, draft: Draft, rows: Sequence[Example]) -> Loss:
-        ascent, control = super()._objective(draft, rows), Control.of(draft, self.control)
+        away = self._away(draft, rows)
+        if not self.kl_weight:
+            return away
+        control = Control.of(draft, self.control)
 
         def held(batch: Sequence[int]) -> tuple[Tensor, list[bool]]:
-            values, done = ascent(batch)
+            values, done = away(batch)
             return values + self.kl_weight * control.divergence(), done
 
         return held
 
-    def _bound(self, draft: Draft, names: Sequence[str]) -> Hook:
+    def _bound(self, draft: Draft, names: Sequence[str]) -> Hook | None:
+        if math.isinf(self.kl_bound):
+            return None
         control = Control.of(draft, self.control)
         parameters = [draft.lm.model.get_parameter(name) for name in names]
         inside: list[Tensor] = [parameter.detach().clone() for parameter in parameters]
