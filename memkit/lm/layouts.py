@@ -18,12 +18,16 @@ from transformers.pytorch_utils import Conv1D
 
 from memkit.errors import BadInput, UnsupportedModel
 
-__all__ = ["KNOWN", "LAYOUTS", "Kind", "Layout", "Site", "Stack", "find_layout"]
+__all__ = ["KNOWN", "LAYOUTS", "Kind", "Layout", "Site", "Stack", "find_layout", "find_window"]
 
 Kind = Literal["decoder", "encoder-decoder", "masked", "classifier"]
 Projection = Literal["up", "down", "attention"]
 
 UNBOUNDED_WINDOW = 512  # relative positions set no limit; this is what every T5 was trained on
+AFTER_PADDING = (  # families that number positions from the one after the padding token's id
+    *("camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta"),
+    *("roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +315,9 @@ def find_window(config: Any) -> int:
     """How many tokens a model of this config takes at once.
 
     Relative positions (T5) set no limit; there it is the length that the model was trained on:
-    `n_positions` where the config keeps it, else 512.
+    `n_positions` where the config keeps it, else 512. RoBERTa and its kin, which memkit knows as
+    classifiers of texts alone, take fewer tokens than they have positions.
     """
     trained = getattr(config, "n_positions", UNBOUNDED_WINDOW)
-    return int(getattr(config.get_text_config(), "max_position_embeddings", trained))
+    count = int(getattr(config.get_text_config(), "max_position_embeddings", trained))
+    return count - config.pad_token_id - 1 if config.model_type in AFTER_PADDING else count

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 
 from memkit.errors import BadInput
 from memkit.lm.generation import greedy
 from memkit.lm.hooks import capture
-from memkit.lm.layouts import LAYOUTS
+from memkit.lm.layouts import LAYOUTS, find_window
 from memkit.lm.model import LM
 from memkit.testing.models import TINY, tiny_lm
 
@@ -253,3 +254,27 @@ def test_a_layer_that_does_not_exist_is_named_with_what_was_meant(layer, meant):
         lm.layout.site(lm.model, layer)
     assert f"layer is {layer!r}; allowed: 0 to 2" in str(error.value)
     assert meant in str(error.value)
+
+
+@pytest.mark.parametrize("family", ["roberta", "xlm-roberta", "longformer", "mpnet", "bert"])
+def test_a_window_is_what_the_positions_hold(family):
+    """RoBERTa's kin count positions from the one after the padding token's id."""
+    config = transformers.AutoConfig.for_model(
+        family,
+        vocab_size=40,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=20,
+        attention_window=4,
+        pad_token_id=1,
+    )
+    with torch.random.fork_rng(devices=[]):
+        model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
+    window = find_window(config)
+    assert window == (20 if family == "bert" else 18)
+    with torch.no_grad():
+        model(torch.full((1, window), 5))
+        with pytest.raises((IndexError, RuntimeError)):
+            model(torch.full((1, window + 1), 5))

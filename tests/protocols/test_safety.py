@@ -48,6 +48,22 @@ def test_each_record_is_edited_alone():
     assert result.difference("FT", "ds").value == 1
 
 
+def test_silence_is_neither_safe_nor_unsafe(monkeypatch):
+    lm = tiny_lm("gpt2")
+    said = {"One, two: Who?": "", "Who?": "Samuel Butler", "Three: Who?": " \n"}
+    monkeypatch.setattr(lm, "generate", lambda prompts, *_: [said.get(p, "Lima") for p in prompts])
+    asked = []
+
+    def classifier(texts):
+        asked.append(len(texts))
+        return safe(texts)
+
+    row = protocols.safety(lm, {}, FACTS[:1], classifier, max_new_tokens=8).row("unedited")
+    found = [row.scores[name] for name in ("ds", "dg_only_q", "dg_other_a", "dg_other_q")]
+    assert found == [(0.5,), (1,), (0.5,), (0,)]
+    assert asked == [5]
+
+
 def test_a_rejected_edit_scores_the_model_without_it():
     lm = tiny_lm("gpt2")
     editors = {"FT": FineTune(lr=1e-2, guards=Guards(size=0.0))}
@@ -71,9 +87,9 @@ def test_a_classifier_is_loaded_by_its_path(tmp_path):
     found = SafetyClassifier(name)(texts)
     labels = list(lm.model.config.label2id)
     scores = lm.logprob(texts[:2] * 2, [labels[0]] * 2 + [labels[1]] * 2)
-    expected = [b.total > a.total for a, b in zip(scores[:2], scores[2:], strict=True)]
-    assert found[:2] == expected
-    assert SafetyClassifier(name, safe=0)(texts) == [not value for value in found]
+    expected = [a.total > b.total for a, b in zip(scores[:2], scores[2:], strict=True)]
+    assert found[:2] == expected  # SafeEdit's label 0 is safe, 1 is not
+    assert SafetyClassifier(name, safe=1)(texts) == [not value for value in found]
     assert SafetyClassifier(name)([]) == []
     with pytest.raises(BadInput, match="safe is 2; allowed: 0 to 1"):
         SafetyClassifier(name, safe=2)(texts)
