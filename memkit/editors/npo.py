@@ -50,6 +50,7 @@ class NPO(KLBoundedAscent):
     """
 
     beta: float = 0.1
+    stop_loss: float = math.inf
     kl_weight: float = 0.0
     kl_bound: float = math.inf
 

@@ -60,6 +60,16 @@ def test_a_period_counts():
     assert without[1] == pytest.approx(math.exp(nats[0]) / sum(map(math.exp, nats)), rel=1e-3)
 
 
+def test_every_answer_ends_with_a_period_as_upstream():
+    """Also after other marks: `split_multi_answer` of the TruthfulQA code looks at "." alone."""
+    lm = tiny_lm("gpt2")
+    row = References("Who?", best="Butler!", true=("Butler!",), false=("Paris?", "Lima."))
+    found = Exam([row], SHORT, max_new_tokens=8).scores(lm)["mc2"][0]
+    prompt = SHORT.replace("{}", "Who?")
+    nats = [by_hand(lm, prompt, answer) for answer in ("Butler!.", "Paris?.", "Lima.")]
+    assert found == pytest.approx(math.exp(nats[0]) / sum(map(math.exp, nats)), rel=1e-3)
+
+
 def test_what_is_written_is_compared_with_both_sides(monkeypatch):
     lm = tiny_lm("gpt2")
     said = [" Samuel Butler.", " Paris, in France"]
