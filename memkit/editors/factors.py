@@ -25,6 +25,9 @@ __all__ = [
 ]
 
 
+NOISE = torch.finfo(torch.float32).eps  # in which factors are kept
+
+
 def of_matrix(matrix: Tensor) -> LowRank:
     """A matrix [d_out, d_in] as factors, one of which is an identity."""
     d_out, d_in = matrix.shape
@@ -59,10 +62,16 @@ def summed(changes: Sequence[LowRank]) -> LowRank:
 
 
 def row_norms(change: LowRank) -> Tensor:
-    """The Euclidean norm of each row, [d_out], in float64."""
-    triangle = torch.linalg.qr(change.right.double(), mode="r").R
-    norms: Tensor = (change.left.double() @ triangle.T).norm(dim=1)
-    return norms
+    """The Euclidean norm of each row, [d_out], in float64.
+
+    It is 0 where the rank-one parts of a row cancel down to what rounding of their factors leaves,
+    so that nobody takes that for a direction.
+    """
+    left, right = change.left.double(), change.right.double()
+    triangle = torch.linalg.qr(right, mode="r").R
+    norms = (left @ triangle.T).norm(dim=1)
+    parts = left.abs() @ right.norm(dim=0)
+    return torch.where(norms > NOISE * parts, norms, 0.0)
 
 
 def scaled_rows(change: LowRank, scales: Tensor | float) -> LowRank:

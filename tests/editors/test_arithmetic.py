@@ -107,6 +107,19 @@ def test_a_fresh_lora_takes_nothing_out():
     torch.testing.assert_close(dense(made), dense(plus), atol=1e-6, rtol=1e-6)
 
 
+def test_an_update_that_cancels_out_has_zero_rows():
+    """What is left of e - e is rounding, which is no direction to share."""
+    plus, minus = factors(6, 8, 3, 0), factors(6, 8, 2, 1)
+    nothing = Merge([adapter(plus), adapter(plus)], [1.0, -1.0]).combined()
+    assert nothing.changes["a.map"].left.any()
+    made = ExtSub(nothing, adapter(minus)).combined()
+    assert made.notes["zero rows"].startswith("6 of 6 of the expert")
+    assert dense(made.changes["a.map"]).norm() < 1e-6
+    tiny = LowRank(plus.left * torch.tensor([1e6, 1.0, 1.0]), plus.right * 1e-20)
+    small = ExtSub(adapter(tiny), adapter(minus)).combined()  # however small, a row is a row
+    assert small.notes["zero rows"].startswith("0 of 6 of the expert")
+
+
 def test_how_an_update_is_factored_does_not_matter():
     plus, minus = factors(9, 7, 3, 0), factors(9, 7, 3, 1)
     mix = torch.randn(3, 3, generator=torch.Generator().manual_seed(2))
