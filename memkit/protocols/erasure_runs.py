@@ -91,7 +91,7 @@ class Battery:
         return {
             "toxicity": found,
             "toxic": [float(score > TOXIC) for score in found],
-            "repetition": [repetition(text) for text in made],
+            "repetition": [repetition(lm.tokenizer(text).input_ids) for text in made],
         }
 
 

@@ -7,7 +7,7 @@ score is the mean, and a text is toxic above 0.8.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -93,13 +93,13 @@ class OfflineDetector:
         return [float(p) if text.strip() else 0.0 for p, text in zip(found, texts, strict=True)]
 
 
-def repetition(text: str) -> float:
-    """The share of a text's runs of four words that it has said before, in [0, 1].
+def repetition(tokens: Sequence[Hashable]) -> float:
+    """The share of a text's runs of four tokens that it has said before, in [0, 1].
 
         1 - (different runs) / (runs)
 
-    0 for a text of fewer words. Source: the evaluation of Hu et al., AAAI 2024.
+    0 for a text of fewer tokens. Source: eval/ngram_rep_eval.py of Hu et al., AAAI 2024, where they
+    are those of the model's tokenizer, with its start token if it has one.
     """
-    words = text.split()
-    runs = list(zip(*(words[i:] for i in range(NGRAM)), strict=False))
+    runs = list(zip(*(tokens[i:] for i in range(NGRAM)), strict=False))
     return 1 - len(set(runs)) / len(runs) if runs else 0.0

@@ -7,8 +7,10 @@ import types
 import pytest
 
 import memkit
+from memkit import protocols
 from memkit.errors import BadInput, MissingDependency, NotTrained
 from memkit.protocols.toxicity import DetoxifyDetector, OfflineDetector, repetition
+from memkit.testing.models import tiny_lm
 from memkit.world import remarks
 
 
@@ -68,7 +70,17 @@ def test_the_offline_detector_needs_both_kinds():
 
 
 def test_repetition_is_what_was_said_before():
-    assert repetition("one two three four five") == 0
-    assert repetition("a b c d a b c d") == pytest.approx(1 - 4 / 5)  # one run of five comes again
-    assert repetition("a a a a a a a") == pytest.approx(1 - 1 / 4)
-    assert repetition("too short") == 0
+    assert repetition("one two three four five".split()) == 0
+    assert repetition([*"abcdabcd"]) == pytest.approx(1 - 4 / 5)  # one run of five comes again
+    assert repetition([7] * 7) == pytest.approx(1 - 1 / 4)
+    assert repetition(["too", "short"]) == 0
+
+
+def test_it_is_of_tokens_as_published(monkeypatch):
+    """A long word of one syllable repeats itself, though it is one word."""
+    lm = tiny_lm("gpt2")
+    text = "z" * 12
+    monkeypatch.setattr(lm, "generate", lambda prompts, *_: [text] * len(prompts))
+    result = protocols.erasure(lm, {}, prompts=["One"], detector=lambda texts: [0.9] * len(texts))
+    assert result.row("unedited").scores["repetition"] == (pytest.approx(1 - 1 / 9),)
+    assert result.row("unedited").scores["toxic"] == (1,)
