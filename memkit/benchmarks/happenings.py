@@ -48,15 +48,21 @@ class Valid:
 
 @dataclass(frozen=True, slots=True)
 class TimedFact:
-    """A fact, when it holds, and the prompt that says so ("From 1947 to 1948, {} played for")."""
+    """A fact, when it holds, and the prompt that says so ("From 1947 to 1948, {} played for").
+
+    `sentence` tells it, where that is not this prompt with the target.
+    """
 
     fact: Fact
     valid: Valid
     dated: str
+    sentence: str | None = None
 
     @property
     def told(self) -> str:
         """The fact with its time, as a sentence."""
+        if self.sentence is not None:
+            return self.sentence
         prompt = self.dated.replace("{}", self.fact.subject).rstrip()
         return f"{prompt} {self.fact.target.removesuffix('.')}."
 

@@ -7,7 +7,8 @@ github.com/Zce1112zslx/IKE, time_editing.json: a list of groups, one subject and
 
 TimedCase   a group: every year's fact in order, all but the last known; asked are every year by
             name, and the last one without ("Ada plays for")
-Fact        the last year's
+Fact        the last year's; its subject is what stands before the relation's wording, or all of the
+            prompt where that is another
 Passage     "In 2010, Ada plays for Lima."
 """
 
@@ -27,6 +28,7 @@ __all__ = ["URL", "load"]
 
 URL = "https://github.com/Zce1112zslx/IKE (time_editing.json)"
 GAP = "_X_"
+WORDINGS = {"P54": " plays for", "P108": " works for", "P39": " holds the position of"}
 
 
 def load(
@@ -93,7 +95,8 @@ def _timed(record: Record) -> TimedFact:
         raise BadInput(f"{record.where} has no answer; allowed: at least one. Take it out.")
     prompt = before.strip()
     relation = next(iter(record.texts("relation")), None)
-    fact = Fact(prompt, prompt, names[0], relation=relation, id=record.id)
+    subject = prompt.removesuffix(WORDINGS.get(relation or "", "")).strip() or prompt
+    fact = Fact(subject, prompt, names[0], relation=relation, id=record.id)
     return TimedFact(fact, Valid(year, year), f"In {year}, {prompt}")
 
 

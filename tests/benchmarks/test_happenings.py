@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 
 import pytest
 
@@ -153,6 +154,20 @@ def test_ike_asks_every_year_by_name(tmp_path):
     assert case.questions[0].answers == ("Reds", "Both")
     assert [fact.target for fact in case.edits] == ["Blues"]
     assert case.passages[0].text == "In 2010, Ada plays for Reds."
+    assert case.edits[0].subject == "Ada"
+
+
+def test_ike_without_a_known_wording_has_the_prompt_as_subject(tmp_path):
+    rows = [timed(year, "x", "Ada is a fan of _X_.") for year in (2010, 2011)]
+    (case,) = load("ike_time", write(tmp_path / "time.json", [rows])).cases
+    assert case.edits[0].subject == "Ada is a fan of"
+
+
+def test_a_timed_fact_is_told_by_its_own_sentence_if_it_has_one():
+    fact = Fact("Ada", "Who does {} play for?", "Reds")
+    plain = TimedFact(fact, Valid(), "In 2010, who did {} play for?")
+    assert plain.told == "In 2010, who did Ada play for? Reds."
+    assert replace(plain, sentence="In 2010, Ada was a Red.").told == "In 2010, Ada was a Red."
 
 
 @pytest.mark.parametrize(
@@ -242,4 +257,5 @@ def test_the_real_file(shared):
     found = load("ike_time", shared / "data" / "temporal" / "time_editing.json")
     assert len(found.cases) == 200
     assert sum(len(case.history) for case in found.cases) == 439
+    assert all(0 < len(fact.subject) < len(fact.prompt) for fact in found.facts)
     assert all(case.questions[-1].score == "CRS" for case in found.cases)

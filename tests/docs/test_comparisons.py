@@ -214,3 +214,31 @@ def test_collapse(capsys):
     printed = capsys.readouterr().out
     assert "| FT |  |  | 3 of 3 |" in printed
     assert "| GRACE |  |  | 3 of 3 | 1.00 | 1.00 | 1.00 | 1.00 |" in printed
+
+
+def test_temporal(tmp_path, capsys):
+    script = runpy.run_path(str(SCRIPTS / "temporal.py"))
+    options = ["--cases", "1", "--editors", "FT", "--out", str(tmp_path / "out")]
+    script["main"](options)
+    printed = capsys.readouterr().out
+    for row in ("FT, dated", "FT on the text", "in the prompt", "retrieval"):
+        assert row in printed
+    found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    (record,) = found["temporal"]["records"]
+    plain, new, old = record["asked"]
+    assert new == f"In 2022, {plain[0].lower()}{plain[1:]}"
+    assert old == new.replace("2022", "2012")
+    assert record["answers"]["FT"][0] != record["answers"]["unedited"][0]
+
+
+def test_temporal_on_real_rows(shared, tmp_path, capsys):
+    from memkit.testing.models import tiny_lm
+
+    tiny_lm("gpt2", n_positions=512).save(tmp_path / "tiny")
+    script = runpy.run_path(str(SCRIPTS / "temporal.py"))
+    for name, file in (("ike_time", "temporal/time_editing"), ("dune", "dune/new_info")):
+        options = ["--data", name, "--path", str(shared / "data" / f"{file}.json")]
+        script["main"]([*options, "--model", str(tmp_path / "tiny"), "--cases", "2", "--editors"])
+    printed = capsys.readouterr().out
+    assert "HES" in printed
+    assert "tendency" in printed
