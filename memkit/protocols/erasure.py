@@ -24,6 +24,7 @@ in what is freely generated up to a stop string.
     paraphrase_forgotten   nor have its paraphrases
     context_forgotten      nor has its own prompt after statements about the same subject
     indirect_forgotten     nor has what follows from it (`portability`, several hops)
+    choice_forgotten       nor is it the likeliest of its relation's `objects` after its own prompt
     neighbours_kept        the share of locality prompts that are still right
     fluency                GE of up to 100 tokens after the own prompt (`generation_entropy`)
 
@@ -39,6 +40,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from memkit.benchmarks.base import References
@@ -46,6 +48,7 @@ from memkit.benchmarks.truthfulqa import PROMPT
 from memkit.errors import BadInput
 from memkit.lm.checks import check_count, check_stops, check_texts
 from memkit.prompts import Template
+from memkit.protocols.erasure_probes import others
 from memkit.protocols.erasure_result import ErasureResult
 from memkit.protocols.erasure_runs import UNEDITED, Battery, Run, is_edit
 from memkit.protocols.toxicity import Detector
@@ -63,6 +66,7 @@ def erasure(
     rows: Mapping[str, Any],
     *,
     facts: Sequence[Fact] = (),
+    objects: Mapping[str, Sequence[str]] = MappingProxyType({}),
     references: Sequence[References] = (),
     questions: Sequence[Question] = (),
     instructions: Sequence[Question] = (),
@@ -84,6 +88,8 @@ def erasure(
 ) -> ErasureResult:
     """Measure rows against the unedited model, as the module says; it is afterwards as it was.
 
+    `objects` are of each relation what a fact of it may say, among which its target is looked for
+    by likelihood; a refusal that was written over a fact often leaves it the likeliest of them.
     `refusal` is what editors that write put in a fact's place ("" is an empty answer; None is the
     default of `memkit.erasing`).
     `truth_prompt` has "{}" where a question of the references goes, and `period` gives its answers
@@ -111,6 +117,7 @@ def erasure(
     battery = Battery(
         exam,
         facts,
+        _checked_objects(facts, objects),
         questions,
         instructions,
         texts,
@@ -141,6 +148,21 @@ def _checked_facts(lm: LM, facts: Sequence[Fact]) -> list[Fact]:
     from memkit.editors.tokens import check_facts
 
     return check_facts(lm, facts) if facts else []
+
+
+def _checked_objects(
+    facts: Sequence[Fact], objects: Mapping[str, Sequence[str]]
+) -> Mapping[str, Sequence[str]]:
+    """The objects, if there are none or some fact can be looked for among them."""
+    for relation, texts in objects.items():
+        check_texts(f"objects[{relation!r}]", texts)
+    if objects and not any(others(fact, objects) for fact in facts):
+        raise BadInput(
+            f"objects has the relations {', '.join(map(repr, objects))}, and no fact has one of "
+            "these with another object than its own; allowed: objects of the facts' relations. "
+            "Give the facts their relation, or leave objects out."
+        )
+    return objects
 
 
 def _check(lm: LM, rows: Mapping[str, Any], battery: Battery, *, single: bool) -> None:

@@ -11,7 +11,16 @@ from memkit.metrics import contains
 from memkit.protocols.editing_probes import Interview, Probe
 from memkit.types import Fact
 
-__all__ = ["FORGET", "Answers", "Verdict", "ask", "fact_probes", "forgetting", "verdict"]
+__all__ = [
+    "FORGET",
+    "Answers",
+    "Verdict",
+    "ask",
+    "fact_probes",
+    "forgetting",
+    "others",
+    "verdict",
+]
 
 Verdict = Literal["not known", "kept", "suppressed", "erased"]
 STATEMENTS = 2  # about the same subject, before the prompt
@@ -22,6 +31,7 @@ FORGET: Mapping[str, str] = {
     "paraphrase_forgotten": "paraphrase",
     "context_forgotten": "context",
     "indirect_forgotten": "indirect",
+    "choice_forgotten": "choice",
 }
 KINDS = {"reliability": "own", "generalisation": "paraphrase", "portability": "indirect"}
 
@@ -34,6 +44,15 @@ class Answers:
     prompts: tuple[str, ...]
     texts: tuple[str, ...]
     right: tuple[bool, ...]
+
+    def and_also(self, kind: str, prompt: str, text: str, right: bool) -> Answers:
+        """These and one more."""
+        return Answers(
+            (*self.kinds, kind),
+            (*self.prompts, prompt),
+            (*self.texts, text),
+            (*self.right, right),
+        )
 
 
 def fact_probes(interview: Interview, fact: Fact) -> list[tuple[str, Probe]]:
@@ -52,12 +71,19 @@ def fact_probes(interview: Interview, fact: Fact) -> list[tuple[str, Probe]]:
     return found
 
 
-def ask(interview: Interview, facts: Sequence[Fact]) -> list[Answers]:
-    """What the model as it is answers to every probe of the facts."""
+def ask(
+    interview: Interview, facts: Sequence[Fact], objects: Mapping[str, Sequence[str]]
+) -> list[Answers]:
+    """What the model as it is answers to every probe of the facts.
+
+    The last one is "choice" where there are others to choose from among the `objects` of the fact's
+    relation: which of them is the likeliest after the own prompt.
+    """
     rows = [fact_probes(interview, fact) for fact in facts]
     answers = iter(interview.answers([probe for row in rows for _, probe in row]))
+    chosen = _choices(interview, facts, objects)
     made = []
-    for row in rows:
+    for fact, row, choice in zip(facts, rows, chosen, strict=True):
         texts = [next(answers)[1] for _ in row]
         right = (bool(contains(text, p.answers)) for text, (_, p) in zip(texts, row, strict=True))
         made.append(
@@ -68,7 +94,34 @@ def ask(interview: Interview, facts: Sequence[Fact]) -> list[Answers]:
                 tuple(right),
             )
         )
+        if choice is not None:
+            made[-1] = made[-1].and_also("choice", fact.text, choice, choice == fact.target)
     return made
+
+
+def others(fact: Fact, objects: Mapping[str, Sequence[str]]) -> list[str]:
+    """The other objects of a fact's relation."""
+    known = () if fact.relation is None else objects.get(fact.relation, ())
+    return [text for text in dict.fromkeys(known) if text != fact.target]
+
+
+def _choices(
+    interview: Interview, facts: Sequence[Fact], objects: Mapping[str, Sequence[str]]
+) -> list[str | None]:
+    """Of each fact the likeliest object of its relation, log p summed over its tokens as in MC1."""
+    lm = interview.lm
+    asked = {
+        i: [fact.target, *rest] for i, fact in enumerate(facts) if (rest := others(fact, objects))
+    }
+    if not asked:
+        return [None] * len(facts)
+    prompts = [facts[i].text for i in asked]
+    options = [[lm.codec.continuation(facts[i].text, x) for x in row] for i, row in asked.items()]
+    scored = lm.options(prompts, options, interview.batch_size)
+    best: dict[int, str] = {}
+    for (i, row), scores in zip(asked.items(), scored, strict=True):
+        best[i] = row[max(range(len(row)), key=lambda j: scores[j].total)]
+    return [best.get(i) for i in range(len(facts))]
 
 
 def forgetting(before: Answers, now: Answers) -> dict[str, float]:

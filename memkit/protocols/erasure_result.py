@@ -59,6 +59,7 @@ TABLES: tuple[tuple[str, Mapping[str, str]], ...] = (
             "paraphrase_forgotten": "paraphrases",
             "context_forgotten": "in context",
             "indirect_forgotten": "indirect",
+            "choice_forgotten": "by choice",
             "neighbours_kept": "neighbours kept",
             "fluency": "fluency GE",
         },

@@ -38,6 +38,7 @@ class Battery:
 
     exam: Exam
     facts: Sequence[Fact]
+    objects: Mapping[str, Sequence[str]]
     questions: Sequence[Question]
     instructions: Sequence[Question]
     texts: Sequence[str]
@@ -52,6 +53,10 @@ class Battery:
     def interview(self, lm: LM) -> Interview:
         """How a model is asked about facts."""
         return Interview(lm, self.max_new_tokens, self.stop, {}, self.batch_size)
+
+    def ask(self, lm: LM, facts: Sequence[Fact]) -> list[Answers]:
+        """What it answers."""
+        return ask(self.interview(lm), facts, self.objects)
 
     def general(self, lm: LM) -> Scores:
         """All but the facts."""
@@ -113,7 +118,7 @@ class Run:
             general = battery.general(self.lm)
             if self.single:  # one value a fact, as of the editors
                 general = {k: _mean(v) * len(battery.facts) for k, v in general.items()}
-            before = ask(battery.interview(self.lm), battery.facts)
+            before = battery.ask(self.lm, battery.facts)
             yield self._row(UNEDITED, repr(self.lm), general, before, before, self._fluency())
         for name, row in track(list(rows.items()), "measuring"):
             if self.single:
@@ -130,7 +135,7 @@ class Run:
             except EditRejected as error:
                 lm, rejected = self.lm, [str(error)]
             general = battery.general(lm)
-            now = ask(battery.interview(lm), battery.facts)
+            now = battery.ask(lm, battery.facts)
             fluency = battery.fluency(lm, battery.facts) if battery.facts else []
         return self._row(name, repr(row), general, before, now, fluency, rejected, warnings)
 
@@ -147,7 +152,7 @@ class Run:
                 except EditRejected as error:
                     lm = self.lm
                     rejected.append(str(error))
-                now += ask(battery.interview(lm), [fact])
+                now += battery.ask(lm, [fact])
                 fluency += battery.fluency(lm, [fact])
                 nats += _mean(battery.nats(lm).get("perplexity", []))
         general: Scores = {"perplexity": nats} if nats else {}

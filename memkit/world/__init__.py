@@ -14,7 +14,7 @@ from memkit.world.probes import probes
 from memkit.world.remarks import remarks
 from memkit.world.t5 import T5Recipe
 from memkit.world.table import Wording, from_table, read_wordings
-from memkit.world.truths import TRUTH_PROMPT, references, secrets
+from memkit.world.truths import TRUTH_PROMPT, objects, references, secrets
 
 __all__ = [
     "BERTRecipe",
@@ -36,6 +36,7 @@ __all__ = [
     "measure",
     "modifications",
     "multihop_cases",
+    "objects",
     "opinions",
     "practice",
     "probes",

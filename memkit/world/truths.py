@@ -15,7 +15,7 @@ from memkit.prompts import Template
 from memkit.types import Fact
 from memkit.world.edits import modifications
 
-__all__ = ["TRUTH_PROMPT", "references", "secrets"]
+__all__ = ["TRUTH_PROMPT", "objects", "references", "secrets"]
 
 TRUTH_PROMPT = Template().render("{}")  # how the world's models are asked
 FALSE = 4  # answers to each question
@@ -35,14 +35,12 @@ def references(
     """
     rng = random.Random(seed)
     taught = {fact.id: fact.target for fact in falsified}
-    objects: dict[str | None, set[str]] = {}
-    for fact in benchmark.facts:
-        objects.setdefault(fact.relation, set()).add(fact.target)
+    of_relation = _by_relation(benchmark)
     made = []
     for question in benchmark.questions:
         lie = taught.get(question.id)
-        others = sorted(objects.get(question.relation, set()) - {*question.answers, lie})
-        drawn = rng.sample(others, min(len(others), false - (lie is not None)))
+        others = of_relation.get(question.relation, set()) - {*question.answers, lie}
+        drawn = rng.sample(sorted(others), min(len(others), false - (lie is not None)))
         wrong = (*([] if lie is None else [lie]), *drawn)
         if wrong:
             made.append(
@@ -61,6 +59,19 @@ def references(
             "with two objects. Take a larger world."
         )
     return tuple(made)
+
+
+def objects(benchmark: Benchmark) -> dict[str, tuple[str, ...]]:
+    """Of each relation the objects of all its facts, by name: what a fact of it might say."""
+    found = _by_relation(benchmark)
+    return {name: tuple(sorted(texts)) for name, texts in found.items() if name is not None}
+
+
+def _by_relation(benchmark: Benchmark) -> dict[str | None, set[str]]:
+    found: dict[str | None, set[str]] = {}
+    for fact in benchmark.facts:
+        found.setdefault(fact.relation, set()).add(fact.target)
+    return found
 
 
 def secrets(benchmark: Benchmark, count: int, seed: int = 0) -> tuple[Fact, ...]:

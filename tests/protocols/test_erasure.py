@@ -76,6 +76,7 @@ def test_suppressed_is_not_erased(before, now, word):
 def test_scores_are_of_what_was_known_before():
     found = forgetting(asks(KINDS, (1, 1, 1, 0, 1, 1, 0)), asks(KINDS, (0, 1, 0, 1, 1, 0, 1)))
     assert math.isnan(found.pop("indirect_forgotten"))
+    assert math.isnan(found.pop("choice_forgotten"))
     assert found == {
         "forgotten": 1,
         "paraphrase_forgotten": 0.5,
@@ -112,6 +113,41 @@ def test_the_table_of_single_facts(lm):
     assert "single=True" in text
     written = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert written["rows"][1]["scores"]["context_forgotten"][1] is None  # no statement about it
+
+
+def test_a_refusal_leaves_the_answer_the_likeliest_of_its_kind(lm):
+    """It is found by choice where free generation says nothing; ascent takes it away there too."""
+    objects = {"capital": ("Lima", "Paris", "Samuel", "two words"), "river": ("Rimac",)}
+    fact = dataclasses.replace(FACTS[0], relation="capital", paraphrases=(), locality=())
+    fact = dataclasses.replace(fact, portability=())
+    rows = {
+        "refusal": FineTune(lr=3e-3, layer=2, guards=OPEN),
+        "ascent": GradientAscent(lr=3e-3, layer=2, epochs=60, guards=OPEN),
+    }
+    options = {"facts": [fact], "objects": objects, "single": True, "refusal": ""}
+    result = protocols.erasure(lm, rows, **options)
+    for name, edited in rows.items():
+        answers = result.row(name).answers[0]
+        assert answers.kinds == ("own", "choice")
+        made = fact if edited.erases else erasing(fact, "")
+        with edited.apply(lm, [made]):
+            nats = [
+                sum(float(x) for x in row.per_token)
+                for row in lm.logprob([fact.text] * 4, [f" {o}" for o in objects["capital"]])
+            ]
+        assert answers.texts[1] == objects["capital"][nats.index(max(nats))]
+        assert answers.right[1] == (answers.texts[1] == "Lima")
+    assert result.row("unedited").answers[0].right == (True, True)
+    assert result.row("refusal").scores["choice_forgotten"] == (0,)
+    assert result.row("ascent").scores["choice_forgotten"] == (1,)
+    assert result.row("refusal").verdicts == ("suppressed",)
+    assert result.row("ascent").verdicts == ("erased",)
+    assert "by choice" in str(result)
+    other = dataclasses.replace(fact, relation="river", target="Rimac")
+    with pytest.raises(BadInput, match="no fact has one of these with another object"):
+        protocols.erasure(lm, rows, facts=[other], objects=objects)
+    with pytest.raises(BadInput, match=r"objects\['capital'\] is 'Lima'"):
+        protocols.erasure(lm, rows, facts=[fact], objects={"capital": "Lima"})
 
 
 def test_what_the_refusal_is(lm):
@@ -153,6 +189,7 @@ def test_every_kind_of_row_is_measured_on_everything(lm, tmp_path):
         *("mc1", "mc2", "mc3", "bleu_acc", "rouge1_acc", "toxicity", "toxic", "repetition"),
         *("exact_match", "instructions", "perplexity", "fluency", "neighbours_kept"),
         *("forgotten", "paraphrase_forgotten", "context_forgotten", "indirect_forgotten"),
+        "choice_forgotten",
     }
     assert math.exp(unedited.cells["perplexity"].mean) == pytest.approx(
         math.prod(lm.perplexity([text]) for text in TEXTS) ** 0.5

@@ -37,6 +37,14 @@ def test_each_question_has_true_and_false_answers(bench):
     assert found != world.references(taught, lies, seed=2)
 
 
+def test_objects_are_those_of_the_relation(bench):
+    found = world.objects(bench)
+    assert set(found) == {fact.relation for fact in bench.facts}
+    for relation, texts in found.items():
+        assert list(texts) == sorted({f.target for f in bench.facts if f.relation == relation})
+    assert world.objects(Benchmark("x", facts=(memkit.Fact("Peru", "{} is", "a country"),))) == {}
+
+
 def test_relations_with_one_object_have_no_false_answer(bench):
     fact, question = bench.facts[0], bench.questions[0]
     alone = Benchmark("alone", questions=(question,), facts=(fact,))
