@@ -68,7 +68,8 @@ def largest_norm(vectors: Vectors) -> float:
 
 def _search(vectors: Vectors, queries: Vectors, k: int, norm: float) -> list[Found]:
     found: list[Found] = [(np.empty(0, np.int64), np.empty(0, np.float64)) for _ in queries]
-    slack = rounding(vectors.shape[1]) * norm * np.linalg.norm(queries.astype(np.float64), axis=1)
+    wide = queries.astype(np.float64)
+    slack = (rounding(vectors.shape[1]) * norm * np.sqrt(np.vecdot(wide, wide))).tolist()
     size = _block_rows(vectors)
     for start in range(0, len(vectors), size):
         block = np.asarray(vectors[start : start + size])
@@ -76,7 +77,7 @@ def _search(vectors: Vectors, queries: Vectors, k: int, norm: float) -> list[Fou
         approximate = [np.vecdot(block, q) for q in queries] if few else queries @ block.T
         for number, (rows, scores) in enumerate(found):
             floor = float(scores[-1]) if len(scores) == k else -math.inf
-            close = near(approximate[number], k, floor, float(slack[number]))
+            close = near(approximate[number], k, floor, slack[number])
             exact = score(block, close, queries[number])
             if start:
                 close = np.concatenate([rows, close + start])
@@ -94,7 +95,7 @@ def near(approximate: Vectors, k: int, floor: float, slack: float) -> npt.NDArra
         tops = approximate[: columns * GROUP].reshape(GROUP, columns).max(axis=0)
         floor = _largest(tops, k) - 2 * slack
     rows = np.flatnonzero(approximate >= floor)
-    if len(rows) > k:
+    if len(rows) > 2 * k:  # fewer are scored as quickly as they are sifted
         values = approximate[rows]
         rows = rows[values >= _largest(values, k) - 2 * slack]
     return rows

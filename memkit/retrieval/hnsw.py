@@ -15,7 +15,7 @@ import numpy as np
 
 from memkit.errors import MissingDependency
 from memkit.progress import track
-from memkit.retrieval.exact import Found, Vectors, best, exact_search, near, rounding, score
+from memkit.retrieval.exact import Found, Vectors, best, exact_search, rounding, score
 
 __all__ = ["EF_BUILD", "EF_SEARCH", "HNSW", "NEIGHBOURS", "require_faiss"]
 
@@ -37,6 +37,7 @@ class HNSW:
     def __init__(self, path: Path, vectors: Vectors, norm: float) -> None:
         self._faiss = require_faiss()
         self._graph = self._faiss.read_index(str(path))
+        self._parameters = self._faiss.SearchParametersHNSW(efSearch=EF_SEARCH)
         self._vectors = vectors
         self._norm = norm
 
@@ -59,7 +60,9 @@ class HNSW:
         wanted = max(2 * k, EF_SEARCH)
         if wanted >= len(self._vectors):
             return exact_search(self._vectors, queries, k, self._norm)
-        parameters = self._faiss.SearchParametersHNSW(efSearch=wanted)
+        parameters = self._parameters
+        if wanted != EF_SEARCH:
+            parameters = self._faiss.SearchParametersHNSW(efSearch=wanted)
         scores, proposed = self._graph.search(queries, wanted, params=parameters)
         return [
             self._rescore(rows, approximate, query, k)
@@ -67,12 +70,13 @@ class HNSW:
         ]
 
     def _rescore(self, rows: Any, approximate: Vectors, query: Vectors, k: int) -> Found:
-        rows, approximate = rows[rows >= 0], approximate[rows >= 0]
+        if rows[-1] < 0:  # where it found fewer, -1 fills the end
+            rows, approximate = rows[rows >= 0], approximate[rows >= 0]
         if len(rows) < k:
             return exact_search(self._vectors, query[None], k, self._norm)[0]
-        length = float(np.linalg.norm(query.astype(np.float64)))
-        slack = rounding(len(query)) * self._norm * length
-        rows = rows[near(approximate, k, -math.inf, slack)]
+        slack = rounding(len(query)) * self._norm * math.sqrt(np.vecdot(query, query))
+        # best first
+        rows = rows[: int(np.count_nonzero(approximate >= approximate[k - 1] - 2 * slack))]
         return best(rows, score(self._vectors, rows, query), k)
 
 

@@ -85,7 +85,7 @@ def encode_queries(encoder: Encoder, texts: Sequence[str], batch_size: int) -> V
         _checked(encoder, encoder.encode_queries(batch), batch)
         for batch in _batches(distinct, batch_size)
     ]
-    return _spread(np.concatenate(parts), distinct, texts)
+    return _spread(parts[0] if len(parts) == 1 else np.concatenate(parts), distinct, texts)
 
 
 def _write(encoder: Encoder, texts: Sequence[str], file: Path, size: int) -> Iterator[None]:
@@ -144,5 +144,6 @@ def _checked(encoder: Encoder, vectors: Vectors, texts: Sequence[str]) -> Vector
         )
     if encoder.similarity == "cosine":
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors = np.asarray(vectors / np.where(norms == 0, 1, norms), dtype=np.float32)
+        norms[norms == 0] = 1
+        vectors = np.asarray(vectors / norms, dtype=np.float32)
     return vectors

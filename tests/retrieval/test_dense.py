@@ -94,6 +94,15 @@ class TestSearch:
             assert [hit.score for hit in hits] == pytest.approx(sorted(expected)[::-1], abs=1e-6)
             assert all(hit.score == pytest.approx(by_id[hit.passage.id], abs=1e-6) for hit in hits)
 
+    def test_vectors_are_read_or_mapped_with_equal_results(self, tmp_path, monkeypatch):
+        """Small ones are read: a search is quicker than in a mapped file."""
+        encoder, passages = HashingEncoder(), corpus(300)
+        read = Dense.build(passages, tmp_path / "index", encoder=encoder)
+        monkeypatch.setattr(dense, "IN_MEMORY", 0)
+        mapped = Dense.open(tmp_path / "index", encoder)
+        assert (read._vectors.flags.writeable, mapped._vectors.flags.writeable) == (True, False)
+        assert read.search(QUERIES, 20) == mapped.search(QUERIES, 20)
+
     def test_cosine_and_dot_differ(self, tmp_path):
         """A long passage wins by dot product, the one that is like the query by cosine."""
         passages = [Passage("long", "fog fog fog ship ship ship ship"), Passage("like", "fog")]

@@ -116,8 +116,18 @@ def test_refuses_a_file_that_is_absent_or_empty(tmp_path, name):
         PassageFile(tmp_path)
 
 
-def test_refuses_a_row_that_is_no_passage(tmp_path):
-    (tmp_path / "passages.jsonl").write_bytes(b'{"id": "a"}\n')
-    np.save(tmp_path / "passages.offsets.npy", np.array([0, 12]))
+@pytest.mark.parametrize(
+    "row",
+    [
+        b'{"id": "a"}\n',
+        b'{"id": "a", "text": " ", "title": null}\n',
+        b'["a", "b", null]\n',
+        b'{"id": "a", "text": "b", "title": null}{}\n',
+        b'{"id": "a", "text": "b", "title": null}',
+    ],
+)
+def test_refuses_a_row_that_is_no_passage(tmp_path, row):
+    (tmp_path / "passages.jsonl").write_bytes(row)
+    np.save(tmp_path / "passages.offsets.npy", np.array([0, len(row)]))
     with pytest.raises(IndexMismatch, match=r"row 0 of .* is not a passage"):
         PassageFile(tmp_path)[0]
