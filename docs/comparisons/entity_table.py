@@ -10,7 +10,8 @@ there is MEND too: its networks are trained first, in minutes, unless the folder
     python docs/comparisons/entity_table.py --model gpt2-xl --data data/entity_inferences
 
 is the same on the paper's data (`--benchmark ecbd` for the other one), with the paper's settings
-and without the second table.
+and without the second table. `--overlap` correlates gains with the words that definition and probe
+share.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from memkit.editors.base import Editor
 from memkit.protocols import Definition, RandomDefinition, Retrieved, Routed, outcomes
 from memkit.protocols.entities_methods import Prompting
 from memkit.retrieval.base import Retriever
+from memkit.retrieval.encoders import PACKAGED, load_encoder
 from memkit.world import practice
 from memkit.world.text import Statements, trained_facts
 
@@ -209,6 +211,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         shown(result.table())
         print(f"\n{result}", file=sys.stderr)
         kept(args.out, "entities", result.to_dict())
+        if args.overlap:
+            shared = memkit.protocols.overlap(
+                result, encoder=load_encoder(PACKAGED) if args.dense else None, seed=args.seed
+            )
+            print(f"\n{shared}")
+            kept(args.out, "overlap", shared.to_dict())
         if bench.world is None or not args.counts:
             return
         crowded = memkit.protocols.crowded(
@@ -254,6 +262,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--mend", type=Path, help="a folder of MEND's networks for this model")
     parser.add_argument("--mend-steps", type=int, help="of their training; 1,200 by default")
     parser.add_argument("--dense", action="store_true", help="dense retrieval, beside BM25")
+    parser.add_argument("--overlap", action="store_true", help="shared words against gains")
     parser.add_argument("--counts", type=int, nargs="*", default=[1, 2, 5, 10, 50])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a folder for every record and the plot")

@@ -9,10 +9,12 @@ from memkit.protocols.crowded import crowded
 from memkit.protocols.editing import editing
 from memkit.protocols.entities import entities
 from memkit.protocols.entities_methods import Definition, RandomDefinition, Retrieved, Routed
+from memkit.protocols.entities_overlap import overlap
 from memkit.protocols.erasure import erasure
 from memkit.protocols.events import events
 from memkit.protocols.holding import InContext, Retrieval
 from memkit.protocols.lifelong import lifelong
+from memkit.protocols.longform import agreement, longform
 from memkit.protocols.mallen import matched, published
 from memkit.protocols.multihop import multihop
 from memkit.protocols.pitfalls import pitfalls
@@ -31,6 +33,7 @@ __all__ = [
     "Retrieval",
     "Retrieved",
     "Routed",
+    "agreement",
     "canonical",
     "collapse",
     "common_vocabulary",
@@ -42,9 +45,11 @@ __all__ = [
     "erasure",
     "events",
     "lifelong",
+    "longform",
     "matched",
     "multihop",
     "outcomes",
+    "overlap",
     "pitfalls",
     "poison",
     "poisoning",

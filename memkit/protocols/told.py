@@ -6,7 +6,7 @@
     in the prompt   the case's own passages before every question
     retrieval       what a retriever finds for each question
 
-What `memkit.protocols` unstructured, temporal and events share.
+What `memkit.protocols` unstructured, temporal, events and longform share.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class ToldRecord:
 
 @dataclass(frozen=True, slots=True)
 class ToldResult:
-    """What `memkit.protocols` temporal and events found.
+    """What `memkit.protocols` temporal, events and longform found.
 
     `cells` are by arm and by score, means over cases with 95 % intervals; a score without a case is
     absent. `rejected` counts the edits that a guard refused, by arm.
@@ -63,7 +63,7 @@ def summarised(
     for arm in arms:
         rows = [record.scores[arm] for record in records]
         made[arm] = {
-            name: mean_cell([row[name] for row in rows if name in row], samples, seed)
+            name: mean_cell([row[name] for row in rows if name in row], samples, seed, name)
             for name in names
             if any(name in row for row in rows)
         }

@@ -75,7 +75,7 @@ def test_entity_table(tmp_path, capsys, monkeypatch):
     script = runpy.run_path(str(SCRIPTS / "entity_table.py"))
     script["main"].__globals__["ROUTED"] = 8
     options = ["--probes", "2", "--others", "1", "--editors", "FT full", "--counts", "1", "2"]
-    script["main"]([*options, "--out", str(tmp_path / "out")])
+    script["main"]([*options, "--overlap", "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
     for row in ("base", "FT full", "Definition", "Random definition", "BM25, all", "Router"):
         assert f"| {row}" in printed
@@ -83,6 +83,8 @@ def test_entity_table(tmp_path, capsys, monkeypatch):
     found = json.loads((tmp_path / "out" / "entities.json").read_text(encoding="utf-8"))
     assert len(found["probes"]) == 4
     assert (tmp_path / "out" / "entity_crowded.png").stat().st_size > 1000
+    words = json.loads((tmp_path / "out" / "overlap.json").read_text(encoding="utf-8"))
+    assert len(words["gains"]["FT full"]) == len(words["measures"]["rougeL"]) == 4
 
 
 @pytest.mark.filterwarnings("ignore:.*do not name their entity:UserWarning")
