@@ -150,7 +150,7 @@ def html(
         header=header,
         rows=rows,
         cells=[(row.overall, *row.deciles) for row in report.rows],
-        plot=by_decile(report),
+        plot=by_decile(report).svg(),
         figures=_figures(report),
         summary=summary(report),
         details=details(report),
@@ -181,8 +181,8 @@ def _points(difference: Difference) -> str:
 
 def _figures(report: PopularityReport) -> list[tuple[str, str]]:
     """Captions and figures that come after the first."""
-    figures = [("Accuracy by the share retrieved for", by_rate(report))]
+    figures = [("Accuracy by the share retrieved for", by_rate(report).svg())]
     if report.relations:
-        figures.append(("By relation: accuracy, and its correlation", by_relation(report)))
-        figures.append(("By popularity within the relation", by_relative(report)))
+        figures.append(("By relation: accuracy, and its correlation", by_relation(report).svg()))
+        figures.append(("By popularity within the relation", by_relative(report).svg()))
     return figures

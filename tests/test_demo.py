@@ -174,7 +174,15 @@ def test_retrieved_text_is_escaped_in_the_page(found):
 
 def test_equal_reports_make_equal_plots(found):
     for draw in (figures.by_decile, figures.by_rate, figures.by_relation, figures.by_relative):
-        assert draw(found.report) == draw(found.report)
+        assert draw(found.report).svg() == draw(found.report).svg()
+
+
+def test_models_side_by_side_are_ordered_by_size(found):
+    reports, sizes = {"b": found.report, "a": found.report}, {"a": 638_592, "b": 2_609_280}
+    for draw in (figures.by_size, figures.by_threshold):
+        drawn = draw(reports, sizes).svg()
+        assert drawn == draw(dict(reversed(reports.items())), sizes).svg()
+        assert 0 < drawn.index(">0.64 M weights<") < drawn.index(">2.6 M weights<")
 
 
 def test_a_failed_write_leaves_the_old_page(tmp_path, monkeypatch):

@@ -13,6 +13,9 @@ Several models are asked one after the other, and a last table sets them side by
 
     python docs/comparisons/popqa_router.py --model gpt-neo-125m gpt-neo-1.3B gpt-neo-2.7B ...
 
+Into --out go results.json, report.html and figures of exact match: popularity.png (by relation, of
+the largest model), adaptive.png (the router's thresholds), and of several models scale.png.
+
 After Mallen et al., "When Not to Trust Language Models" (ACL 2023), sections 4 to 6.
 """
 
@@ -27,7 +30,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import memkit
-from memkit import BM25, LM, QA, Answer, Benchmark, Passage, Question, report
+from memkit import BM25, LM, QA, Answer, Benchmark, Passage, Question, figures, report
 from memkit.metrics import contains, exact_match, popqa_substring
 from memkit.protocols.popularity import PopularityReport
 from memkit.world import GPT2Recipe, make
@@ -66,6 +69,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         first = next(iter(found.values()))
         page = report.html(first["EM"], title="PopQA: weights, text and router")
         report.write(page, args.out / "report.html")
+        draw({name: own["EM"] for name, own in found.items()}, sizes, args.out)
+
+
+def draw(reports: Mapping[str, PopularityReport], sizes: Mapping[str, int], out: Path) -> None:
+    """The paper's figures: by popularity and relation, by size, and adaptive retrieval."""
+    largest = max(reports, key=sizes.__getitem__)
+    figures.by_relation(reports[largest]).png(out / "popularity.png")
+    figures.by_threshold(reports, sizes).png(out / "adaptive.png")
+    if len(reports) > 1:
+        figures.by_size(reports, sizes).png(out / "scale.png")
 
 
 def scored(arms: Mapping[str, list[Answer]], seed: int) -> dict[str, PopularityReport]:
@@ -103,7 +116,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--width", type=int, default=192, help="of its layers; a multiple of 32")
     parser.add_argument("--exercises", type=int, default=12, help="of reading, in a step")
     parser.add_argument("--keep", type=Path, help="keep the trained world in this folder")
-    parser.add_argument("--out", type=Path, help="write results.json and report.html here")
+    parser.add_argument("--out", type=Path, help="results.json, report.html and figures")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from memkit.compare.groups import Group, Line
-from memkit.figures import svg
+from memkit.figures import Drawing
 from memkit.metrics import wilson_interval
 from memkit.protocols.popularity_parts import Strata
 
@@ -96,7 +96,7 @@ def by_popularity(group: Group) -> str:
             xticks=list(range(1, DECILES + 1)),
         )
 
-    return svg(draw) if lines else ""
+    return Drawing(draw).svg() if lines else ""
 
 
 def frontier(group: Group) -> str:
@@ -121,7 +121,7 @@ def frontier(group: Group) -> str:
         axes.step(*zip(*steps, strict=True), where="post", color="#888888", linestyle=":", zorder=1)
         axes.set(xlabel="tokens of a prompt, mean", ylabel="right answers, %", ylim=(-3, 103))
 
-    return svg(draw)
+    return Drawing(draw).svg()
 
 
 def retention(group: Group, roles: Sequence[str]) -> Mapping[str, str]:
@@ -144,7 +144,7 @@ def retention(group: Group, roles: Sequence[str]) -> Mapping[str, str]:
             axes.set_xticks(counts, [f"{count:.0f}" for count in counts])
             axes.minorticks_off()
 
-        found[role] = svg(draw, height=4.2)
+        found[role] = Drawing(draw, height=4.2).svg()
     return found
 
 

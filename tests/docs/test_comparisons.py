@@ -35,7 +35,10 @@ def test_popqa_by_size(shared, tmp_path, capsys):
         models.append(str(tmp_path / name))
     script = runpy.run_path(str(SCRIPTS / "popqa_router.py"))
     data = shared / "data" / "popqa" / "neuropath" / "popqa.json"
-    script["main"](["--data", str(data), "--limit", "20", "--model", *models])
+    options = ["--limit", "20", "--model", *models, "--out", str(tmp_path / "out")]
+    script["main"](["--data", str(data), *options])
+    for name in ("popularity", "adaptive", "scale"):
+        assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     table = printed[printed.index("By size") :].splitlines()[2:]
     assert table[0].startswith("| model | parameters | closed book | rarest | most popular | r |")
