@@ -26,6 +26,7 @@ import torch
 
 from memkit.editors.cache import cache_folder, digest, tokenizer_hash, writing
 from memkit.errors import BadInput, UnsupportedModel
+from memkit.lm.evaluation import evaluating
 
 if TYPE_CHECKING:
     from memkit.lm.model import LM
@@ -69,7 +70,8 @@ def generated(lm: LM, samples: Sequence[Samples], seed: int = 0) -> tuple[str, .
     generator = torch.Generator().manual_seed(seed)
     templates = ["{}"]
     for one in samples:
-        rows = _draw(lm, _start(lm, one.stem), one.count, one.length, generator)
+        with evaluating(lm.model):
+            rows = _draw(lm, _start(lm, one.stem), one.count, one.length, generator)
         for text in lm.tokenizer.batch_decode(rows, skip_special_tokens=True):
             templates.append(" ".join(text.translate(_BREAKING).split()) + ". {}")
     return tuple(templates)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from memkit.editors.cost import measured
 from memkit.editors.draft import Draft
 from memkit.editors.guards import base_perplexity
-from memkit.editors.interrupts import uninterrupted
+from memkit.editors.interrupts import ending_with, uninterrupted
 from memkit.editors.nesting import check_new, check_newest, left_by_removal, left_by_undo
 from memkit.editors.reporting import checked, known, told
 from memkit.editors.steps import (
@@ -123,14 +123,10 @@ class Edit:
                 self.steps = forget_weights(self.steps)
                 if self not in self.lm.edits:
                     self.lm.edits.append(self)
+            return self
         except BaseException:
-            with uninterrupted():
-                self.steps = past
-                self._restore()
-                if not live and self in self.lm.edits:
-                    self.lm.edits.remove(self)
-            raise
-        return self
+            with ending_with(lambda: self._take_back(past, live=live)):
+                raise
 
     def undo(self, n: int = 1) -> Self:
         """Take the newest `n` steps back: the bytes are those from before them.
@@ -190,17 +186,17 @@ class Edit:
         Raises `BadInput` if a newer edit is live: pause that one first.
         """
         check_newest(self, "paused")
-        try:
-            with self.set_aside():
-                with uninterrupted():
-                    self.lm.edits.remove(self)
-                    self.lm.paused.append(self)
-                yield self
-        finally:
+
+        def back() -> None:
+            if self in self.lm.paused:
+                self.lm.paused.remove(self)
+                self.lm.edits.append(self)
+
+        with ending_with(back), self.set_aside():
             with uninterrupted():
-                if self in self.lm.paused:
-                    self.lm.paused.remove(self)
-                    self.lm.edits.append(self)
+                self.lm.edits.remove(self)
+                self.lm.paused.append(self)
+            yield self
 
     def once(self, key: object, make: Callable[[], T]) -> T:
         """What `make` gives of the model without this edit, made once and kept with the handle."""
@@ -213,12 +209,9 @@ class Edit:
     @contextlib.contextmanager
     def set_aside(self) -> Iterator[None]:
         """The weights from before the first step, and no adaptor, within the block."""
-        with self.weights.set_aside():
-            try:
-                self._enable(False)
-                yield
-            finally:
-                self._enable(True)
+        with self.weights.set_aside(), ending_with(lambda: self._enable(True)):
+            self._enable(False)
+            yield
 
     def save(self, folder: str | os.PathLike[str], *, replace: bool = False) -> None:
         """Write the edit as a folder of safetensors and JSON, for `memkit.load_edit`.
@@ -253,12 +246,10 @@ class Edit:
             self.steps = [moved(step, self.lm.device) for step in steps]
             self._install()
             self._restore()
+            self.lm.edits.append(self)
         except BaseException:
-            with uninterrupted():
-                self.steps = []
-                self._restore()
-            raise
-        self.lm.edits.append(self)
+            with ending_with(lambda: self._take_back([], live=False)):
+                raise
 
     def _install(self) -> None:
         """Put the editor's adaptor over the model, if it has one and is not there yet."""
@@ -289,6 +280,13 @@ class Edit:
     def rewrite(self, name: str, more: Sequence[Change] = ()) -> None:
         """Write a touched tensor as saved bytes plus all changes, rounded once."""
         self.weights.rewrite(name, self.steps, more)
+
+    def _take_back(self, steps: list[Step], *, live: bool) -> None:
+        """Be as before: with these steps, and among the live edits or not."""
+        self.steps = steps
+        self._restore()
+        if not live and self in self.lm.edits:
+            self.lm.edits.remove(self)
 
     def _restore(self) -> None:
         """Make adaptor and weights what the steps say."""

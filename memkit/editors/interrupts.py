@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-__all__ = ["uninterrupted"]
+__all__ = ["ending_with", "uninterrupted"]
 
 
 @contextlib.contextmanager
@@ -27,3 +27,21 @@ def uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
         if came:
             signal.raise_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def ending_with(action: Callable[[], None]) -> Iterator[None]:
+    """Run `action` when the block ends, whole, also if Ctrl-C comes just before or within it.
+
+    The action must do the same when it is run twice: it is, where the signal may have come before.
+    """
+    try:
+        yield
+    finally:
+        try:
+            with uninterrupted():
+                action()
+        except KeyboardInterrupt:
+            with uninterrupted():
+                action()
+            raise

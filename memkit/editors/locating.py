@@ -51,6 +51,7 @@ from memkit.editors.tracing_views import draw_maps, text
 from memkit.errors import BadInput, UnsupportedModel
 from memkit.lm.batching import batches
 from memkit.lm.checks import check_count
+from memkit.lm.evaluation import evaluating
 from memkit.metrics import bootstrap_means
 from memkit.progress import track
 from memkit.types import Fact
@@ -108,11 +109,12 @@ def locate(
         drawn = [
             draw(lm, known[i], rows[i].subject - rows[i].first + 1, samples, seed) for i in some
         ]
-        runs = Runs(lm, [rows[i] for i in some], [noise * spread * one for one in drawn])
+        with evaluating(lm.model):
+            runs = Runs(lm, [rows[i] for i in some], [noise * spread * one for one in drawn])
+            for kind, found in effects.items():
+                found[some] = runs.effects(kind, 1 if kind == "stream" else window)
         clean[some] = runs.clean.cpu()
         corrupted[some] = runs.corrupted.mean(dim=1).cpu()
-        for kind, found in effects.items():
-            found[some] = runs.effects(kind, 1 if kind == "stream" else window)
     return Traced(
         facts=tuple(known),
         skipped=tuple(fact for fact, right in said if not right),

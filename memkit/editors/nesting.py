@@ -22,10 +22,42 @@ def check_new(editor: Editor, lm: LM) -> None:
             f"{type(editor).__name__} does not serve {type(lm.model).__name__}, a {lm.kind} "
             f"model; allowed: {', '.join(editor.kinds)}. Choose another editor or model."
         )
+    _check_weights(lm)
     if lm.paused:
         raise BadInput(
             f"{lm.paused[-1]!r} is paused; allowed: new edits while none is. Leave its "
             "`with edit.paused()` block first."
+        )
+
+
+def _check_weights(lm: LM) -> None:
+    """Raise `UnsupportedModel` for weights that cannot be changed where they are."""
+    weights = dict(lm.model.named_parameters())
+    places = {name: str(weight.device) for name, weight in weights.items()}
+    named = [name for name, place in places.items() if place == "meta"]
+    if named:
+        raise UnsupportedModel(
+            f"{len(named)} weights of this {type(lm.model).__name__} are not in memory "
+            f"({named[0]!r} first): they were offloaded; allowed: all on one device. Load the "
+            "model without device_map, by LM.load."
+        )
+    if len(set(places.values())) > 1 or any(hasattr(w, "placements") for w in weights.values()):
+        raise UnsupportedModel(
+            f"the weights of this {type(lm.model).__name__} are spread over devices "
+            f"({', '.join(sorted(set(places.values())))}); allowed: all on one device, whole. Load "
+            "the model by LM.load."
+        )
+    named = [name for name, weight in weights.items() if not weight.is_floating_point()]
+    if named:
+        raise UnsupportedModel(
+            f"{named[0]!r} is stored as {weights[named[0]].dtype}, quantised; allowed: weights in "
+            "floating point. Load the model without quantisation, in bfloat16 say."
+        )
+    if any(module._compiled_call_impl is not None for module in lm.model.modules()):
+        raise UnsupportedModel(
+            f"this {type(lm.model).__name__} was compiled in place, and compiled code does not see "
+            "the hooks by which editors read and change a model; allowed: a model that was not. "
+            "Load it again and leave .compile() out."
         )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -135,7 +136,16 @@ class PromptEndAdaptor(Adaptor):
         self.site = site
         self.stack = stack
         self.replacement = replacement
-        self.decided: Row | None = None  # for the rows of the newest prompts; None: nothing to do
+        self._newest = _Newest()
+
+    @property
+    def decided(self) -> Row | None:
+        """What was decided for the rows of this thread's newest prompts; None: nothing to do."""
+        return self._newest.decided
+
+    @decided.setter
+    def decided(self, decided: Row | None) -> None:
+        self._newest.decided = decided
 
     @property
     def sites(self) -> Sequence[Site]:
@@ -207,6 +217,12 @@ class PromptEndAdaptor(Adaptor):
             return torch.ones(rows, length, dtype=torch.bool, device=device)
         places, ends = torch.arange(length, device=device)[None], columns[:, None]
         return places == ends if self.replacement == "last" else places <= ends
+
+
+class _Newest(threading.local):
+    """What was decided in the newest pass of each thread."""
+
+    decided: Row | None = None
 
 
 @torch.no_grad()

@@ -35,6 +35,7 @@ from memkit.editors.corpora import corpus_hash, sample, texts
 from memkit.editors.moments import Moments, Origin
 from memkit.errors import BadInput, MemkitError, UnsupportedModel
 from memkit.lm.batching import batches, padded, positions
+from memkit.lm.evaluation import evaluating
 from memkit.lm.hooks import capture_inputs
 from memkit.progress import track
 
@@ -191,7 +192,7 @@ class _Sums:
     def add(self, lm: LM, rows: Sequence[Sequence[int]]) -> None:
         """Run the model on these rows (ids) up to the last site, and add its keys."""
         ids, mask = padded(rows, lm.device, left=False)
-        with capture_inputs([site.module for site in self.sites]) as seen:
+        with evaluating(lm.model), capture_inputs([site.module for site in self.sites]) as seen:
             _read(lm, ids, mask)
         for place, site in enumerate(self.sites):
             if place not in seen:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from memkit.editors.interrupts import uninterrupted
+from memkit.editors.interrupts import ending_with, uninterrupted
 from memkit.editors.steps import Change, Dense, LowRank, Step
 
 __all__ = ["Touched", "Weights"]
@@ -84,15 +84,17 @@ class Weights:
     def set_aside(self) -> Iterator[None]:
         """The saved bytes within the block, and what is there now after it."""
         now = {name: t.parameter.detach().clone() for name, t in self.touched.items()}
-        try:
+
+        @torch.no_grad()
+        def back() -> None:
+            for name, tensor in self.touched.items():
+                tensor.parameter.copy_(now[name])
+
+        with ending_with(back):
             with uninterrupted():
                 for tensor in self.touched.values():
                     tensor.restore()
             yield
-        finally:
-            with uninterrupted(), torch.no_grad():
-                for name, tensor in self.touched.items():
-                    tensor.parameter.copy_(now[name])
 
     def _sum(self, name: str, steps: Sequence[Step]) -> Tensor:
         """The view after all steps; kept for the next call where many factors are in it."""

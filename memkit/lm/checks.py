@@ -21,7 +21,9 @@ def check_texts(what: str, texts: object) -> None:
 
 
 def check_count(what: str, value: int) -> None:
-    """Raise `BadInput` unless the value is at least 1."""
+    """Raise `BadInput` unless the value is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadInput(f"{what} is {value!r}; allowed: an integer of at least 1. Write it as one.")
     if value < 1:
         raise BadInput(f"{what} is {value!r}; allowed: 1 or more. Choose a larger one.")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from memkit.lm.checks import check_stops
 from memkit.lm.drafting import Admit, Draft, FirstPass
+from memkit.lm.evaluation import evaluating
 from memkit.lm.generation import Completion, Generated, Glance, cut, greedy
 from memkit.lm.rows import in_batches
 
@@ -63,11 +64,12 @@ def _completed(
     stops = check_stops(stop)
     ended = _ended(lm, stops)
     results: dict[int, Generated] = {}
-    for batch in in_batches(rows, batch_size, "generating"):
-        given, lm.ends.rows = [rows[i] for i in batch], None
-        look = None if glance is None else glance(batch)
-        outputs = greedy(lm.model, given, max_new_tokens, ended, lm.ends.keep, look)
-        results.update(zip(batch, outputs, strict=True))
+    with evaluating(lm.model):
+        for batch in in_batches(rows, batch_size, "generating"):
+            given, lm.ends.rows = [rows[i] for i in batch], None
+            look = None if glance is None else glance(batch)
+            outputs = greedy(lm.model, given, max_new_tokens, ended, lm.ends.keep, look)
+            results.update(zip(batch, outputs, strict=True))
     made = [results[i] for i in range(len(rows))]
     texts = lm.codec.texts([state.tokens for state in made])
     return [

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from memkit.errors import BadInput, UnsupportedModel
 from memkit.lm.batching import batches, padded, positions
+from memkit.lm.evaluation import evaluating
 
 if TYPE_CHECKING:
     from memkit.lm.model import LM
@@ -48,7 +49,8 @@ def gap_logits(
             )
     index = torch.tensor(list(ids), dtype=torch.long, device=lm.device)
     for places in batches([len(row) for row in rows], batch_size):
-        logits = _logits(lm, [rows[place] for place in places])
+        with evaluating(lm.model):
+            logits = _logits(lm, [rows[place] for place in places])
         yield from zip(places, logits.float()[:, index], strict=True)
 
 

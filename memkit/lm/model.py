@@ -31,8 +31,8 @@ T = TypeVar("T")
 class LM:
     """A language model: what it says, and how likely it finds what others say.
 
-    `model` and `tokenizer` are the Hugging Face objects themselves; the model is put into
-    evaluation mode. `kind` is "decoder", "encoder-decoder", "masked" or "classifier", `window` the
+    `model` and `tokenizer` are the Hugging Face objects themselves; every call works in evaluation
+    mode. `kind` is "decoder", "encoder-decoder", "masked" or "classifier", `window` the
     number of tokens that the model takes at once, `layout` where its layers and weights are,
     `codec` turns text into token ids, `edits` are the edits that are live, in the order in which
     they were made, `paused` those that are set aside for a while, `ends` says where the prompts end

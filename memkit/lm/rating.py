@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from memkit.errors import BadInput
 from memkit.lm.batching import windows
+from memkit.lm.evaluation import evaluating
 from memkit.lm.rows import in_batches
 from memkit.lm.scoring import (
     Rows,
@@ -34,9 +35,10 @@ LOGIT_ROWS = 2048  # perplexity's logits at a time: 400 MB in float32 with 50,00
 def rated(lm: LM, rows: Rows, goals: Rows, batch_size: int) -> list[TargetLogprob]:
     """Each goal after its row; see `LM.logprob`."""
     results: dict[int, list[Scored]] = {}
-    for batch in in_batches(rows, batch_size, "scoring"):
-        scores = _scored(lm, [rows[i] for i in batch], [goals[i] for i in batch], batch_size)
-        results.update(zip(batch, scores, strict=True))
+    with evaluating(lm.model):
+        for batch in in_batches(rows, batch_size, "scoring"):
+            scores = _scored(lm, [rows[i] for i in batch], [goals[i] for i in batch], batch_size)
+            results.update(zip(batch, scores, strict=True))
     return [logprob_of(goal, results[i]) for i, goal in enumerate(goals)]
 
 
@@ -45,9 +47,10 @@ def rated_options(
 ) -> list[list[TargetLogprob]]:
     """Each of the goals after its row, which a decoder reads once."""
     results: dict[int, list[list[Scored]]] = {}
-    for batch in in_batches(rows, batch_size, "scoring"):
-        given, wanted = [rows[i] for i in batch], [goals[i] for i in batch]
-        results.update(zip(batch, score_options(lm.model, given, wanted), strict=True))
+    with evaluating(lm.model):
+        for batch in in_batches(rows, batch_size, "scoring"):
+            given, wanted = [rows[i] for i in batch], [goals[i] for i in batch]
+            results.update(zip(batch, score_options(lm.model, given, wanted), strict=True))
     return [
         [logprob_of(goal, scored) for goal, scored in zip(own, results[i], strict=True)]
         for i, own in enumerate(goals)
@@ -59,9 +62,10 @@ def perplexity(lm: LM, texts: Sequence[list[int]], batch_size: int) -> float:
     parts = [part for text in texts for part in windows(text, lm.window)]
     scores: list[float] = []
     rows = [given + scored for given, scored in parts]
-    for batch in in_batches(rows, batch_size, "perplexity", LOGIT_ROWS):
-        given, scored = zip(*(parts[i] for i in batch), strict=True)
-        scores += [value for value, _ in chain(*score_decoder(lm.model, given, scored))]
+    with evaluating(lm.model):
+        for batch in in_batches(rows, batch_size, "perplexity", LOGIT_ROWS):
+            given, scored = zip(*(parts[i] for i in batch), strict=True)
+            scores += [value for value, _ in chain(*score_decoder(lm.model, given, scored))]
     if not scores:
         raise BadInput(
             f"{len(texts)} texts have no token to predict; allowed: at least one text of two "

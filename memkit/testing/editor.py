@@ -235,6 +235,17 @@ class EditorContract:
         assert [module.training for module in lm.model.modules()] == modes
         assert not any(m._forward_hooks or m._forward_pre_hooks for m in lm.model.modules())
 
+    def test_a_model_in_training_mode_is_edited_as_in_evaluation_mode(self, editor: Editor) -> None:
+        """Dropout has no part in an edit, and the mode stays."""
+        imprints: list[Imprint] = []
+        for training in (False, True):
+            lm = tiny_lm(self.families[0], head=self.head)
+            lm.model.train(training)
+            with editor.apply(lm, self.facts[:1]):
+                imprints.append(self.imprint(lm))
+            assert all(module.training == training for module in lm.model.modules())
+        assert imprints[0] == imprints[1]
+
     def test_equal_calls_give_equal_bytes(self, editor: Editor) -> None:
         """Whatever the random state outside."""
         hashes: list[Imprint] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 from dataclasses import dataclass, replace
@@ -12,10 +13,10 @@ import torch
 
 from memkit import Guards
 from memkit.editors import edit as handle
-from memkit.editors import steps, weights
+from memkit.editors import interrupts, steps, weights
 from memkit.editors.base import Edit, Editor, Made
 from memkit.editors.finetune import FineTune
-from memkit.editors.interrupts import uninterrupted
+from memkit.editors.interrupts import ending_with, uninterrupted
 from memkit.editors.rome import ROME
 from memkit.editors.statistics import Statistics
 from memkit.editors.steps import LowRank
@@ -79,6 +80,22 @@ def stopped_in(monkeypatch, owner, name):
 
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, interrupted)
+        yield calls
+
+
+@contextlib.contextmanager
+def stopped_before(monkeypatch, number):
+    """Ctrl-C just before `ending_with` holds it back, the time of this number."""
+    calls = []
+
+    def stopped():
+        calls.append(number)
+        if len(calls) == number + 1:
+            raise KeyboardInterrupt
+        return uninterrupted()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(interrupts, "uninterrupted", stopped)
         yield calls
 
 
@@ -335,6 +352,52 @@ def test_ctrl_c_while_pausing_brings_the_edit_back(lm, monkeypatch, at, calls):
     assert (lm.edits, lm.paused) == ([edit], [])
     edit.rollback()
     assert state_hash(lm) == before
+
+
+def test_an_action_is_whole_where_ctrl_c_comes_within_it():
+    done = []
+
+    def action():
+        done.append("begun")
+        if len(done) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        done.append("whole")
+
+    with pytest.raises(KeyboardInterrupt), ending_with(action):
+        assert not done
+    assert done == ["begun", "whole"] * 2
+
+
+@pytest.mark.parametrize("does", ["apply", "add", "pause"])
+def test_ctrl_c_just_before_things_are_put_back(monkeypatch, does):
+    """Wherever that is: the n-th time for every n."""
+    flags, random = [], torch.random.get_rng_state()
+    for number in itertools.count():
+        lm = tiny_lm("gpt2")
+        lm.model.transformer.wte.weight.requires_grad_(False)
+        states = [state_hash(lm)]
+        edit = Edit(Toy(does="ld", layers=(0, 2)), lm)
+        if does != "apply":
+            edit.add(FACTS[:1])
+            states.append(state_hash(lm))
+        live = list(lm.edits)
+        with stopped_before(monkeypatch, number) as calls, contextlib.suppress(KeyboardInterrupt):
+            if does == "pause":
+                with edit.paused():
+                    pass
+            else:
+                edit.add(FACTS[1:2])
+        if len(calls) <= number:
+            break
+        assert state_hash(lm) == states[-1]
+        assert (lm.edits, lm.paused) == (live, [])
+        assert len(edit.steps) == len(live)
+        flags.append([parameter.requires_grad for parameter in lm.model.parameters()])
+        assert torch.equal(torch.random.get_rng_state(), random)
+        edit.rollback()
+        assert state_hash(lm) == states[0]
+    assert number > 0
+    assert all(not first and all(rest) for first, *rest in flags)
 
 
 # the live edits

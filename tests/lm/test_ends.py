@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
+from memkit.editors.grace import GRACE
 from memkit.editors.training import fact_example, losses
 from memkit.errors import BadInput
 from memkit.lm.batching import padded
@@ -175,3 +179,32 @@ def test_a_pass_that_is_left_early_is_over():
         lm.model(input_ids=torch.tensor([[1, 2, 3]]))
     assert seen == [[3]]
     assert inputs[0].shape[1] == 3
+
+
+def test_threads_run_the_model_at_once():
+    lm = tiny_lm("gpt2")
+    fact = Fact("Peru", "The capital of {} is", "Lima")
+    jobs = [[fact.text] * (n % 3 + 1) + PROMPTS[: n % 4] for n in range(16)]
+
+    def asked(prompts):
+        scores = lm.logprob(prompts, [" Lima and words"] * len(prompts))
+        return lm.generate(prompts, 4, stop=()), [round(score.total, 3) for score in scores]
+
+    with GRACE(layer=1, steps=8, replacement="all").apply(lm, [fact]):
+        expected = [asked(prompts) for prompts in jobs]
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            with ThreadPoolExecutor(6) as pool:
+                assert list(pool.map(asked, jobs)) == expected
+        finally:
+            sys.setswitchinterval(interval)
+
+
+def test_a_copy_of_a_model_begins_anew():
+    lm = tiny_lm("gpt2")
+    with lm.ends.saying([3]):
+        again = copy.deepcopy(lm)
+    assert again.generate(PROMPTS, 3) == lm.generate(PROMPTS, 3)
+    assert again.fingerprint() == lm.fingerprint()
+    assert again.logprob(PROMPTS, TARGETS) == lm.logprob(PROMPTS, TARGETS)

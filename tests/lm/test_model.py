@@ -13,6 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from memkit.errors import BadInput, UnsupportedModel
+from memkit.lm.gaps import gap_logits
 from memkit.lm.layouts import LAYOUTS
 from memkit.lm.model import LM
 from memkit.testing.models import tiny_lm, tiny_tokenizer
@@ -122,6 +123,35 @@ def test_a_model_in_training_mode_is_put_into_evaluation_mode(lm: LM):
     assert not again.model.training
     assert again.complete(PROMPTS) == again.complete(PROMPTS)
     assert again.edits == []
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda lm: lm.complete(PROMPTS),
+        lambda lm: lm.draft(PROMPTS, lambda places, firsts: [True] * len(firsts)),
+        lambda lm: lm.logprob(PROMPTS, [" Paris"] * 3),
+        lambda lm: lm.options(PROMPTS, [[" Paris", " Lima"]] * 3),
+        lambda lm: lm.perplexity(PROMPTS),
+        lambda lm: [g.tolist() for _, g in gap_logits(lm, [("One", "")], [1, 2])],
+    ],
+)
+def test_a_model_left_in_training_mode_is_asked_in_evaluation_mode(ask):
+    lm = tiny_lm("gpt2")
+    said = ask(lm)
+    lm.model.activation_checkpointing_enable()
+    lm.model.train()
+    lm.model.transformer.ln_f.eval()
+    state = torch.random.get_rng_state()
+    with torch.no_grad():  # first: dropout would have changed it
+        plain = lm.model(torch.tensor([[1, 2, 3]])).logits
+        assert not torch.equal(lm.model(torch.tensor([[1, 2, 3]])).logits, plain)
+    torch.random.set_rng_state(state)
+    assert ask(lm) == said
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert lm.model.training
+    assert lm.model.transformer.h[0].training
+    assert not lm.model.transformer.ln_f.training
 
 
 # probabilities
@@ -270,6 +300,8 @@ def test_an_encoder_has_the_window_to_itself():
         (lambda lm: lm.logprob(None, [" two"]), "prompts is None"),
         (lambda lm: lm.generate(["One"], 0), "max_new_tokens is 0; allowed: 1 or more"),
         (lambda lm: lm.generate(["One"], batch_size=0), "batch_size is 0; allowed: 1"),
+        (lambda lm: lm.generate(["One"], 2.5), "max_new_tokens is 2.5; allowed: an integer"),
+        (lambda lm: lm.logprob(["One"], ["x"], True), "batch_size is True; allowed: an integer"),
         (lambda lm: lm.generate(["One"], stop=["", "x"]), "stop is .*not empty"),
         (lambda lm: lm.logprob(["One"], []), "1 prompts and 0 targets"),
         (lambda lm: lm.logprob(["One"], [""]), "target '' has no token"),
