@@ -14,6 +14,7 @@ Generating without a cache (`use_cache=False`) reads the prompt again with every
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,8 +26,10 @@ from memkit.errors import BadInput
 __all__ = ["Ends"]
 
 
-class Ends:
+class Ends(threading.local):
     """Said columns, for whoever runs the model (`saying`), and those of the pass going on.
+
+    Every thread has its own, so that several may run the model at once.
 
     `columns` is [rows], the column of each row's last prompt token; None in a pass that goes on
     from a cache, and outside of a pass. `continues` says which of the two. `rows` are those of the
@@ -38,6 +41,10 @@ class Ends:
         self.continues = False
         self.rows: Tensor | None = None
         self._said: Sequence[int] | None = None
+
+    def __reduce__(self) -> tuple[type[Ends], tuple[()]]:
+        """A copy begins anew: nothing of a pass goes with it."""
+        return Ends, ()
 
     @contextlib.contextmanager
     def saying(self, columns: Sequence[int]) -> Iterator[None]:
