@@ -162,7 +162,8 @@ class Layout:
         if class_name not in self.heads:
             raise UnsupportedModel(
                 f"the model is a {class_name}, which has no head that memkit can use; allowed in "
-                f"this family: {', '.join(self.heads)}. Load a checkpoint saved from one of these."
+                f"this family: {', '.join(self.heads)}. Load a checkpoint saved from one of these, "
+                "and take a model out of its wrapper (torch.compile, PEFT)."
             )
         return self.heads[class_name]
 
