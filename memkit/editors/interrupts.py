@@ -12,11 +12,12 @@ __all__ = ["ending_with", "uninterrupted"]
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back SIGINT until the block is done. Outside the main thread there is nothing to hold.
+    """Hold back SIGINT until the block is done, where Python handles it: in the main thread.
 
     If the signal came, it is raised again afterwards, once, for the handler that was there.
     """
-    if threading.current_thread() is not threading.main_thread():
+    outside = signal.getsignal(signal.SIGINT) is None  # a handler that is not Python's
+    if outside or threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []

@@ -282,6 +282,13 @@ def test_the_signal_waits_until_the_block_is_done():
         pass
 
 
+def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("it cannot be put back"))
+    with uninterrupted():
+        pass
+
+
 @pytest.mark.parametrize("does", ["l", "d"])
 def test_ctrl_c_while_bytes_are_put_back_leaves_none_behind(lm, monkeypatch, does):
     before = state_hash(lm)
