@@ -10,8 +10,8 @@ there is MEND too: its networks are trained first, in minutes, unless the folder
     python docs/comparisons/entity_table.py --model gpt2-xl --data data/entity_inferences
 
 is the same on the paper's data (`--benchmark ecbd` for the other one), with the paper's settings
-and without the second table. `--overlap` correlates gains with the words that definition and probe
-share.
+for GPT, or for a T5 if it is one, and without the second table. `--overlap` correlates gains with
+the words that definition and probe share.
 """
 
 from __future__ import annotations
@@ -74,20 +74,28 @@ class Bench:
     world: Benchmark | None = None
 
 
-def editors(bench: Bench, folder: Path, seed: int, *, span: bool) -> dict[str, Editor]:
-    """Every editor but MEND.
+def editors(
+    bench: Bench, folder: Path, seed: int, *, span: bool, kind: str = "decoder"
+) -> dict[str, Editor]:
+    """Every editor but MEND that serves a model of this kind.
 
-    Fine-tuning has the paper's settings for GPT (`span`: those for ECBD), in which a decoder learns
-    the whole definition. On the miniature world FT localised has a higher rate and learns no end,
-    and ROME and MEMIT take moments and contexts from statements of the world's facts, since that is
-    the model's training text, as the papers take Wikipedia's; 60 steps, to be done in minutes.
+    Fine-tuning has the paper's settings (`span`: those for ECBD). A decoder learns the whole
+    definition, a T5 the masked span with its sentinels and the end. On the miniature world FT
+    localised has a higher rate and learns no end, and ROME and MEMIT take moments and contexts from
+    statements of the world's facts, since that is the model's training text, as the papers take
+    Wikipedia's; 60 steps, to be done in minutes.
     """
-    rate, epochs = (3e-6, 5) if span else (5e-4, 10)
-    paper = {"text": "definition", "lr": rate, "epochs": epochs, "batch_size": 1}
+    if kind == "decoder":
+        rate, epochs = (3e-6, 5) if span else (5e-4, 10)
+        learnt = {"text": "definition"}
+    else:
+        rate, epochs = (1e-5, 10) if span else (5e-4, 20)
+        learnt = {"end": True}
+    paper = {**learnt, "lr": rate, "epochs": epochs, "batch_size": 1}
     paper |= {"stop_loss": 0.0, "stop_at_argmax": False, **OPEN}
     located = located_on(bench.world, folder, seed) if bench.world else {}
     local = {"lr": 5e-3, "end": False} if bench.world else {}
-    return {
+    every: dict[str, Editor] = {
         "FT full": FineTune(parameters="all", **paper),
         "FT last layer": FineTune(parameters="last", **paper),
         "FT localised": FineTuneLocalized(**local, **OPEN),
@@ -95,6 +103,7 @@ def editors(bench: Bench, folder: Path, seed: int, *, span: bool) -> dict[str, E
         "MEMIT": MEMIT(**located, **OPEN),
         "GRACE": GRACE(**OPEN),
     }
+    return {name: editor for name, editor in every.items() if kind in editor.kinds}
 
 
 def located_on(world: Benchmark, folder: Path, seed: int) -> dict[str, object]:
@@ -194,12 +203,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         bench = miniworld(args.probes or 20, args.seed)
     with tempfile.TemporaryDirectory(prefix="memkit-entities-") as scratch:
         span = not bench.probes[0].candidates
-        known = editors(bench, Path(scratch), args.seed, span=span)
+        known = editors(bench, Path(scratch), args.seed, span=span, kind=lm.kind)
         if args.mend and bench.world:
             known["MEND"] = mend(lm, bench.world, args.mend, args.mend_steps, args.seed)
         elif args.mend:
             known["MEND"] = replace(MEND.load(args.mend), **OPEN)
         wanted = known if args.editors is None else args.editors
+        if missing := [name for name in wanted if name not in known]:
+            sys.exit(f"{', '.join(missing)}: not for a model of the kind {lm.kind}")
         known = {name: known[name] for name in wanted}
         stores: dict[str, Retriever] = {"BM25": BM25.build(bench.passages)}
         if args.dense:

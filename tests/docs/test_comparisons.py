@@ -92,10 +92,15 @@ def test_entity_table(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:.*do not name their entity:UserWarning")
 @pytest.mark.parametrize("name", ["entity_inferences", "ecbd"])
-def test_entity_table_on_the_papers_data(shared, tmp_path, capsys, name):
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+def test_entity_table_on_the_papers_data(shared, tmp_path, capsys, name, family):
     from memkit.testing.models import tiny_lm
 
-    tiny_lm("gpt2", n_positions=512).save(tmp_path / "lm")
+    lm = tiny_lm(family, n_positions=1024)
+    if family == "t5":
+        lm.tokenizer.add_tokens(["<extra_id_0>", "<extra_id_1>"])
+        lm.model.resize_token_embeddings(len(lm.tokenizer))
+    lm.save(tmp_path / "lm")
     script = runpy.run_path(str(SCRIPTS / "entity_table.py"))
     options = ["--data", str(shared / "data" / name), "--benchmark", name, "--probes", "1"]
     options += ["--model", str(tmp_path / "lm"), "--others", "1", "--editors", "FT last layer"]
