@@ -98,6 +98,7 @@ class Milvus(Closing):
         store.write_terms(table)
         del card["corpus_sha256"]  # changes would make it wrong
         store.write_card(_whole(card | numbers))
+        store.settle()
         return cls(store, arm)
 
     @classmethod
@@ -160,6 +161,7 @@ class Milvus(Closing):
             store.write_terms({term: (known[term][0], df) for term, (_, df) in table.items()})
             card |= {n: numbers[n] for n in ("documents", "length")} | {"places": places}
         store.write_card(_whole(card))
+        store.settle()
         return store.count()
 
     def __repr__(self) -> str:
@@ -231,6 +233,8 @@ class Milvus(Closing):
         self._store.delete([p.id for p in removed if p.id not in kept])
         self._store.write_terms(table)
         self._store.write_card(_whole(after))
+        if self._store.is_file:
+            self._store.settle()
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -38,7 +38,7 @@ class Collections:
         pymilvus = _pymilvus()
         self._error = pymilvus.MilvusException
         self._types = pymilvus.DataType
-        if "://" not in uri:
+        if self.is_file:
             Path(uri).absolute().parent.mkdir(parents=True, exist_ok=True)
         options = {"uri": uri, "token": token, "db_name": database, "timeout": patience.timeout}
         self.client = self._ask(lambda: pymilvus.MilvusClient(**options), "connecting")
@@ -65,7 +65,7 @@ class Collections:
                 if SILENCE.search(text):
                     raise TimeoutError(text) from error
                 check = f"Check the collection {self.name!r} there, and the token and database"
-                if "://" not in self.uri:
+                if self.is_file:
                     check = (
                         "A file belongs to one process at a time, until that ends: close others "
                         "that use it, or run `milvus-lite server` and give its address"
@@ -155,6 +155,21 @@ class Collections:
         ]
         for part in _chunks(rows):
             self.call("upsert", "writing terms", collection_name=self.cards, data=part)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the Milvus is a file, which milvus-lite searches in this process."""
+        return "://" not in self.uri
+
+    def settle(self) -> None:
+        """Move what was written from the log to segments, however long that takes.
+
+        milvus-lite searches its log row by row: of 10,000 passages in a second, and not in ten
+        milliseconds. A server need not be told after each change, and forbids more than one in ten
+        seconds.
+        """
+        for name in (self.name, self.cards):
+            self._ask(lambda name=name: self.client.flush(name), f"settling {name!r}")
 
     def count(self) -> int:
         """Number of passages."""

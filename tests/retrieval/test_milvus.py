@@ -187,6 +187,26 @@ def test_a_change_by_somebody_else_shows_at_once(uri):
     )
 
 
+def test_what_was_written_to_a_file_is_searched_in_segments_and_not_in_the_log(uri, monkeypatch):
+    """milvus-lite takes 100 times as long to search its log."""
+
+    def logged():
+        return [file for file in Path(uri).rglob("wal/*") if file.stat().st_size]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(milvus_client.Collections, "settle", lambda self: None)
+        Milvus.build(CORPUS, uri).close()
+    assert logged()
+    index = Milvus.build(CORPUS, uri, replace=True)
+    assert list(Path(uri).rglob("memkit/**/*.parquet"))
+    assert not logged()
+    index.add([Passage("new", "A comet of steel.")])
+    index.remove(["new"])
+    assert not logged()
+    Milvus.repair(uri)
+    assert not logged()
+
+
 def test_titles_and_stop_words_and_passages_without_terms(uri):
     passages = [Passage("1", "It was brewed.", "Assam"), Passage("2", "The")]
     index = Milvus.build(passages, uri)
