@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -169,7 +170,7 @@ class Collections:
         seconds.
         """
         for name in (self.name, self.cards):
-            self._ask(lambda name=name: self.client.flush(name), f"settling {name!r}")
+            self._ask(partial(self.client.flush, name), f"settling {name!r}")
 
     def count(self) -> int:
         """Number of passages."""
