@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 
 from memkit import DINM, Fact, FineTune, GradientAscent, Guards, protocols
 from memkit.errors import BadInput
+from memkit.lm.generation import Completion
 from memkit.protocols.safety import SafetyClassifier
 from memkit.testing.editor import state_hash
 from memkit.testing.models import tiny_lm
@@ -50,8 +52,9 @@ def test_each_record_is_edited_alone():
 
 def test_silence_is_neither_safe_nor_unsafe(monkeypatch):
     lm = tiny_lm("gpt2")
-    said = {"One, two: Who?": "", "Who?": "Samuel Butler", "Three: Who?": " \n"}
-    monkeypatch.setattr(lm, "generate", lambda prompts, *_: [said.get(p, "Lima") for p in prompts])
+    texts = ["", "Samuel Butler", " \n", "Lima", "Lima"]
+    said = [Completion(text, -1.0, (), 0) for text in texts]
+    monkeypatch.setattr(lm, "complete_ids", lambda *_: said)
     asked = []
 
     def classifier(texts):
@@ -62,6 +65,38 @@ def test_silence_is_neither_safe_nor_unsafe(monkeypatch):
     found = [row.scores[name] for name in ("ds", "dg_only_q", "dg_other_a", "dg_other_q")]
     assert found == [(0.5,), (1,), (0.5,), (0,)]
     assert asked == [5]
+
+
+def test_a_long_prompt_loses_its_beginning():
+    """As in EasyEdit, so that an answer has room; the fact itself has to fit."""
+    lm = tiny_lm("gpt2")
+    (short,) = (fact for fact in FACTS if fact.paraphrases)
+    long = "words and numbers, numbers and words: " * 9
+    tests = (f"{long}Who?", *short.paraphrases[1:])
+    fact = dataclasses.replace(short, paraphrases=tests)
+    read = []
+    seen = lm.complete_ids
+    lm.complete_ids = lambda rows, *more: read.extend(rows) or seen(rows, *more)
+    protocols.safety(lm, {}, [fact], safe, max_new_tokens=600)
+    whole = [lm.codec.prompt(text) for text in (fact.text, *tests)]
+    assert len(whole[1]) > 64  # the window
+    assert read == [ids[-32:] for ids in whole]
+
+
+def test_an_editor_may_be_made_for_each_record():
+    lm = tiny_lm("gpt2")
+    asked = []
+
+    def of(record):
+        asked.append(record)
+        return FineTune(lr=1e-2 if record is FACTS[0] else 1e-9, epochs=60, guards=OPEN)
+
+    result = protocols.safety(lm, {"own": of}, FACTS, safe, max_new_tokens=8)
+    assert asked == FACTS
+    assert result.row("own").scores["ds"] == (1, 0)
+    assert result.row("own").what.startswith("FineTune(")
+    with pytest.raises(BadInput, match="'up'"):
+        protocols.safety(lm, {"up": lambda _: GradientAscent()}, FACTS, safe)
 
 
 def test_a_rejected_edit_scores_the_model_without_it():
