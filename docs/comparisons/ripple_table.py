@@ -30,7 +30,7 @@ from memkit.benchmarks.cases import CRITERIA, MultihopCase, RippleCase, clozes
 from memkit.benchmarks.mquake import Shots, shots
 from memkit.editors.base import Editor
 from memkit.protocols import InContext, Retrieval
-from memkit.protocols.editing_result import Cell
+from memkit.protocols.cells import Cell
 from memkit.protocols.multihop_result import COLUMNS, MultihopResult
 from memkit.protocols.probe_result import METRICS, ProbeResult
 from memkit.protocols.ripple_result import RippleResult

@@ -7,8 +7,9 @@ probe take.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from memkit.errors import BadInput
 from memkit.types import Fact
@@ -25,6 +26,7 @@ __all__ = [
     "RippleCase",
     "RippleQuery",
     "RippleTest",
+    "checked",
     "clozes",
     "stated",
 ]
@@ -38,6 +40,24 @@ Criterion = Literal[
     "Relation_Specificity",
 ]
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
+
+
+T = TypeVar("T")
+
+
+def checked(cases: Iterable[Any], *kinds: type[T], source: str, name: str = "cases") -> list[T]:
+    """What a protocol was given as `name`; `source` says who has such ("... has them").
+
+    Raises `BadInput` if there is none, or something else among them.
+    """
+    found = list(cases)
+    allowed = f"{' and '.join(kind.__name__ for kind in kinds)}, as {source}"
+    if not found:
+        raise BadInput(f"there are no {name}; allowed: at least one {allowed}. Pass some.")
+    for case in found:
+        if not isinstance(case, kinds):
+            raise BadInput(f"{name} holds {case!r:.80}; allowed: {allowed}. Pass these.")
+    return found
 
 
 def stated(fact: Fact) -> str:

@@ -36,7 +36,7 @@ from memkit.lm.checks import check_count, check_texts
 from memkit.mentions import Mentions
 from memkit.metrics import paired_bootstrap
 from memkit.progress import track
-from memkit.protocols.editing_result import Cell, aligned, cell_text, mean_cell
+from memkit.protocols.cells import Cell, aligned, cell_text, mean_cell, settings_text
 from memkit.types import Passage
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ class CanonicalResult:
         lines = [
             self.model,
             f"{self.task.name}: {len(self.task.facts)} examples, {len(self.task.evaluation)} to "
-            f"evaluate on, {len(self.task.hard)} hard negatives; "
-            + ", ".join(f"{name}={value!r}" for name, value in self.settings.items()),
+            f"evaluate on, {len(self.task.hard)} hard negatives; " + settings_text(self.settings),
         ]
         table = [["success", *(f"{bound:g}" for bound in bounds)]]
         losses = [["after the last round", "general", "rest", "hard"]]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memkit.errors import BadInput
-from memkit.protocols.editing_result import aligned
+from memkit.protocols.cells import aligned
 from memkit.types import Fact
 
 __all__ = ["Alarm", "CollapseResult", "Looked", "Vitals"]

@@ -30,7 +30,7 @@ from dataclasses import astuple, dataclass, fields
 from typing import Any, Literal
 
 from memkit.errors import BadInput
-from memkit.protocols.editing_result import aligned
+from memkit.protocols.cells import aligned
 
 __all__ = [
     "Amount",

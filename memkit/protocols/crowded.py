@@ -26,8 +26,8 @@ from memkit.benchmarks.probes import Cloze, EntityProbe
 from memkit.errors import BadInput, EditRejected
 from memkit.lm.checks import check_count
 from memkit.progress import track
+from memkit.protocols.cells import Cell
 from memkit.protocols.crowded_result import CrowdedResult, CrowdedRow
-from memkit.protocols.editing_result import Cell
 from memkit.protocols.entities_methods import fact_of, query
 from memkit.protocols.entities_result import cells_of, perplexity, share
 from memkit.protocols.entities_spans import Asker, View, prompt_and_target

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memkit.errors import BadInput
-from memkit.protocols.editing_result import Cell, aligned
+from memkit.protocols.cells import Cell, aligned, settings_text
 
 __all__ = ["CrowdedResult", "CrowdedRow"]
 
@@ -82,7 +82,7 @@ class CrowdedResult:
 
     def __str__(self) -> str:
         """The table, with what was run."""
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        settings = settings_text(self.settings)
         head = [self.model, f"{self.probes} probes; {settings}", ""]
         refused = [
             f"{row.name}: {row.rejected} steps of {row.definitions} refused by a guard"

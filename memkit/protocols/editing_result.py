@@ -12,32 +12,35 @@ import numpy as np
 import numpy.typing as npt
 
 from memkit.errors import BadInput
-from memkit.metrics import bootstrap_means, harmonic_mean, wilson_interval
+from memkit.metrics import bootstrap_means, harmonic_mean
+from memkit.protocols.cells import (
+    COSTS,
+    EMPTY,
+    Cell,
+    aligned,
+    cell_of,
+    cell_text,
+    heading,
+    mean_cell,
+    percentile,
+)
 from memkit.protocols.editing_modes import Snapshot
 from memkit.protocols.editing_probes import Probe, View, values
 from memkit.types import Fact
 
 __all__ = [
-    "Cell",
     "Column",
     "CurvePoint",
     "EditingResult",
     "Record",
-    "aligned",
-    "cell_text",
     "columns",
     "curve",
-    "mean_cell",
 ]
 
 Floats = npt.NDArray[np.float64]
-EMPTY = 1e-12  # narrower than this, an interval is empty up to rounding
 FIRST = 10  # edits whose retention is watched
 PARTS = ("ES", "PS", "NS")
 BYTES = ("peak_bytes", "stored_bytes")
-COSTS = ("seconds", *BYTES)
-PITFALLS = ("CM", "TFD", "D", "D / n")
-NO_SHARES = ("EM", "PM", "NM", "fluency", "consistency", "nll", "perplexity", *COSTS, *PITFALLS)
 
 # Title, names of the columns, and for each line of the table the scores in it, "" for none.
 Table = tuple[str, tuple[str, ...], Mapping[str, tuple[str, ...]]]
@@ -97,19 +100,6 @@ class Record:
     views: Mapping[str, tuple[View, ...]]
     essays: Mapping[str, str]
     scores: Mapping[str, Mapping[str, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A mean over facts with its 95 % interval.
-
-    `low` and `high` equal the mean where the facts say nothing of the spread: of a figure that is
-    no share, and the same for all of them.
-    """
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +166,11 @@ class EditingResult:
 
     def __str__(self) -> str:
         """The tables: the unedited model first, counts, and 95 % intervals in brackets."""
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
-        lines = [
-            f"{self.editor} on {self.model}",
+        counts = (
             f"{len(self.records)} facts: {self.known} known before, {self.rejected} edits "
-            f"rejected, {self.left_out} locality probes left out",
-            settings,
-        ]
-        lines += [f"chosen: {name} = {why}" for name, why in self.chosen.items()]
+            f"rejected, {self.left_out} locality probes left out"
+        )
+        lines = heading(self.editor, self.model, counts, self.settings, self.chosen)
         for table in TABLES:
             lines += self._table(table)
         return "\n".join([*lines, *self._curve()])
@@ -243,7 +230,7 @@ def columns(
             here = rows[~np.isnan(rows[:, i]), i]
             facts[name] = max(facts[name], len(here))
             if len(here):
-                cells[name][stage] = _cell(here, drawn[:, i], name)
+                cells[name][stage] = cell_of(here, drawn[:, i], name)
         if all(stage in cells.get(part, {}) for part in PARTS):
             where = [names.index(part) for part in PARTS]
             cells["S"][stage] = _harmonic([cells[part][stage] for part in PARTS], drawn[:, where])
@@ -267,50 +254,8 @@ def curve(snapshots: Sequence[Snapshot], samples: int, seed: int) -> tuple[Curve
     )
 
 
-def mean_cell(values: Sequence[float], samples: int, seed: int, name: str = "") -> Cell:
-    """The mean of at least one value, and its interval by resampling them."""
-    array = np.array(values)
-    drawn = bootstrap_means(array[:, None], resamples=samples, seed=seed)[:, 0]
-    return _cell(array, drawn, name)
-
-
-def _cell(here: Floats, drawn: Floats, name: str = "") -> Cell:
-    """A mean and its percentile interval from resampled means.
-
-    Where all of these agree, as they do for a share of 0 or 1, a share's interval is Wilson's: the
-    bootstrap's would be empty.
-    """
-    found = _percentile(float(here.mean()), drawn)
-    if found.high - found.low < EMPTY and name not in NO_SHARES and not name.endswith("_gap"):
-        return Cell(found.mean, *wilson_interval(here.clip(0, 1), range(len(here))))
-    return found
-
-
 def _harmonic(parts: Sequence[Cell], drawn: Floats) -> Cell:
     """S: the harmonic mean of ES, PS and NS; where resamples agree, that of the parts' bounds."""
     bounds = harmonic_mean(np.array([dataclasses.astuple(part) for part in parts]).T)
-    found = _percentile(float(bounds[0]), harmonic_mean(drawn))
+    found = percentile(float(bounds[0]), harmonic_mean(drawn))
     return Cell(*map(float, bounds)) if found.high - found.low < EMPTY else found
-
-
-def _percentile(mean: float, drawn: Floats) -> Cell:
-    """A mean with the bounds of 95 % of the resamples, which are NaN where they have no case."""
-    drawn = drawn[~np.isnan(drawn)]
-    low, high = np.quantile(drawn, [0.025, 0.975]) if drawn.size else (mean, mean)
-    return Cell(mean, float(low), float(high))
-
-
-def cell_text(cell: Cell, mean: str = ".3f", bound: str = ".2f") -> str:
-    """Mean and interval in these formats; the mean alone where the interval is empty."""
-    if cell.high - cell.low < EMPTY:
-        return f"{cell.mean:{mean}}"
-    return f"{cell.mean:{mean}} [{cell.low:{bound}}, {cell.high:{bound}}]"
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of equal length as lines, the first column to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-        for row in rows
-    ]

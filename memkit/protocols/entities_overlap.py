@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from memkit.errors import BadInput
 from memkit.lm.checks import check_count
-from memkit.protocols.editing_result import Cell, aligned, cell_text
+from memkit.protocols.cells import Cell, aligned, cell_text
 from memkit.protocols.entities_result import BASE, EntitiesResult
 from memkit.protocols.unstructured import similarities
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from memkit.benchmarks.probes import EntityProbe
 from memkit.errors import BadInput
 from memkit.metrics import bootstrap_means, wilson_interval
-from memkit.protocols.editing_result import EMPTY, Cell, aligned, cell_text
+from memkit.protocols.cells import EMPTY, Cell, aligned, cell_text, settings_text
 from memkit.protocols.entities_spans import View
 
 __all__ = [
@@ -151,7 +151,7 @@ class EntitiesResult:
             for kind in self.kinds
             if kind != ALL
         )
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        settings = settings_text(self.settings)
         lines = [
             f"{self.model}",
             f"{len(self.probes)} probes of {entities} entities{f' ({counts})' if counts else ''}, "

@@ -12,7 +12,7 @@ import numpy as np
 
 from memkit.errors import BadInput
 from memkit.metrics import Difference, paired_bootstrap
-from memkit.protocols.editing_result import Cell, aligned, cell_text, mean_cell
+from memkit.protocols.cells import Cell, aligned, cell_text, mean_cell, settings_text
 from memkit.protocols.erasure_probes import Answers, Verdict
 
 __all__ = ["TABLES", "ErasureResult", "ErasureRow", "row_cells"]
@@ -139,7 +139,7 @@ class ErasureResult:
 
     def __str__(self) -> str:
         """The tables: the unedited model first, 95 % intervals in brackets."""
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        settings = settings_text(self.settings)
         lines = [f"erasure on {self.model}", settings]
         for title, names in TABLES:
             lines += self._table(title, names)

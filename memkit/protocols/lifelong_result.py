@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from memkit.errors import BadInput
-from memkit.protocols.editing_result import Cell, aligned, cell_text, mean_cell
+from memkit.protocols.cells import Cell, aligned, cell_text, mean_cell, settings_text
 
 __all__ = ["COLUMNS", "Checkpoint", "LifelongRecord", "LifelongResult", "summary"]
 
@@ -116,7 +116,7 @@ class LifelongResult:
 
     def __str__(self) -> str:
         """One row a checkpoint, the unedited model first, 95 % intervals in brackets."""
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        settings = settings_text(self.settings)
         final = self.final
         lines = [
             f"{self.editor} on {self.model}, stream {self.stream}",

@@ -37,7 +37,7 @@ from memkit.benchmarks.leme import LABELS, Claim, LongFormCase
 from memkit.errors import BadInput
 from memkit.lm.checks import check_count
 from memkit.metrics import contains, generation_entropy
-from memkit.protocols.editing_result import Cell, mean_cell
+from memkit.protocols.cells import Cell, mean_cell
 from memkit.protocols.told import Ask, Speaker, Told, hear
 from memkit.protocols.told_result import ToldRecord, ToldResult, summarised
 from memkit.protocols.unstructured import similarities

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from memkit.benchmarks.cases import Hop, MultihopCase
+from memkit.benchmarks.cases import Hop, MultihopCase, checked
 from memkit.benchmarks.mquake import Shots
 from memkit.errors import BadInput, EditRejected
 from memkit.lm.checks import check_count, check_stops
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["multihop"]
 
+SOURCE = "the benchmark mquake has them, or memkit.world.multihop_cases makes them"
 Write = Callable[[Sequence[str]], list[str]]  # what the model writes after each prompt
 Group = Sequence[MultihopCase]
 
@@ -220,15 +221,7 @@ def _told(group: Group) -> list[Told]:
 
 def _groups(cases: Sequence[MultihopCase], size: int) -> list[Group]:
     """The cases in groups. Raises `BadInput` where edits of one contradict each other."""
-    cases = list(cases)
-    if not cases:
-        raise BadInput("there are no cases; allowed: at least one. Load some multi-hop cases.")
-    for case in cases:
-        if not isinstance(case, MultihopCase):
-            raise BadInput(
-                f"cases holds {case!r:.80}; allowed: MultihopCase, as the benchmark mquake has them"
-                " and memkit.world.multihop_cases makes them. Pass benchmark.cases."
-            )
+    cases = checked(cases, MultihopCase, source=SOURCE)
     groups: list[Group] = [cases[start : start + size] for start in range(0, len(cases), size)]
     for group in groups:
         wanted: dict[str, tuple[str, str | None]] = {}

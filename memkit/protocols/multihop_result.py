@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 from memkit.benchmarks.cases import MultihopCase
 from memkit.errors import BadInput
 from memkit.metrics import contains, exact_match
+from memkit.protocols.cells import Cell, aligned, cell_text, heading, mean_cell
 from memkit.protocols.editing_probes import first_answer
-from memkit.protocols.editing_result import Cell, aligned, cell_text, mean_cell
 
 __all__ = ["Column", "MultihopRecord", "MultihopResult", "Rule", "Said", "Stage", "scored"]
 
@@ -91,15 +91,11 @@ class MultihopResult:
 
     def __str__(self) -> str:
         """The table: the unedited model first, 95 % intervals in brackets."""
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
-        lines = [
-            f"{self.editor} on {self.model}",
+        counts = (
             f"{len(self.records)} cases in {self.groups} groups, {self.known} known before, "
-            f"{self.rejected} refused by a guard; walk: oracle decomposition",
-            settings,
-            *(f"chosen: {name} = {why}" for name, why in self.chosen.items()),
-            "",
-        ]
+            f"{self.rejected} refused by a guard; walk: oracle decomposition"
+        )
+        lines = [*heading(self.editor, self.model, counts, self.settings, self.chosen), ""]
         rows = [["", *COLUMNS]]
         for rule in RULES:
             for stage in STAGES:

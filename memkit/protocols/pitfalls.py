@@ -37,11 +37,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memkit.benchmarks.cases import checked
 from memkit.benchmarks.pitfalls import ConflictCase, RoundCase
 from memkit.errors import BadInput, EditRejected
 from memkit.lm.checks import check_count
 from memkit.progress import track
-from memkit.protocols.editing_result import Cell, aligned, cell_text, mean_cell
+from memkit.protocols.cells import Cell, aligned, cell_text, mean_cell, settings_text
 from memkit.types import Fact
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class PitfallsResult:
 
     def __str__(self) -> str:
         """A table for each kind of case, a row an editor; 95 % intervals in brackets."""
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        settings = settings_text(self.settings)
         first = next(iter(self.records.values()))
         lines = [self.model, f"{len(first)} cases; {settings}"]
         for kind in dict.fromkeys(record.kind for record in first):
@@ -115,7 +116,9 @@ def pitfalls(
     for name, count in {"fit_on": fit_on, "samples": samples, "batch_size": batch_size}.items():
         check_count(name, count)
     named = dict(editors) if isinstance(editors, Mapping) else {type(editors).__name__: editors}
-    cases = _checked(named, cases)
+    if not named:
+        raise BadInput("there are no editors; allowed: at least one. Name some.")
+    cases = checked(cases, ConflictCase, RoundCase, source="the benchmark pitfalls has them")
     belief = Belief(lm, batch_size)
     before = [belief.of_all(_known(case)) for case in cases]
     facts = [case.first if isinstance(case, ConflictCase) else case.there for case in cases]
@@ -263,19 +266,3 @@ def _cells(records: Sequence[PitfallRecord], samples: int, seed: int) -> dict[st
             for name in names
         }
     return made
-
-
-def _checked(editors: Mapping[str, Editor], cases: Sequence[Case]) -> list[Case]:
-    cases = list(cases)
-    if not cases or not editors:
-        raise BadInput(
-            f"there are {len(cases)} cases and {len(editors)} editors; allowed: at least one of "
-            "each. Load the benchmark pitfalls and pass its cases."
-        )
-    for case in cases:
-        if not isinstance(case, ConflictCase | RoundCase):
-            raise BadInput(
-                f"cases holds {case!r:.80}; allowed: ConflictCase and RoundCase, as the benchmark "
-                "pitfalls has them. Pass benchmark.cases."
-            )
-    return cases

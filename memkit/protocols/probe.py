@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
-from memkit.benchmarks.cases import ClozeFact
+from memkit.benchmarks.cases import ClozeFact, checked
 from memkit.errors import BadInput, UnsupportedModel
 from memkit.lm.checks import check_count, check_texts
 from memkit.protocols.probe_result import ProbeRecord, ProbeResult, scored
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 __all__ = ["common_vocabulary", "probe"]
 
 Candidates = Literal["vocabulary", "relation"]
+SOURCE = (
+    "the benchmarks lama and pararel have them, or memkit.benchmarks.cases.clozes makes them of "
+    "other facts"
+)
 STRANGE, OPENING = "objects that are no candidate", "gaps that open their sentence"
 
 
@@ -81,7 +85,7 @@ def probe(
     if candidates not in get_args(Candidates):
         allowed = ", ".join(map(repr, get_args(Candidates)))
         raise BadInput(f"candidates is {candidates!r}; allowed: {allowed}. Choose one.")
-    facts = _checked(facts)
+    facts = checked(facts, ClozeFact, source=SOURCE, name="facts")
     asked = [fact for fact in facts if _opened(lm, fact, candidates)]
     if candidates == "vocabulary":
         found = _by_vocabulary(lm, asked, vocabulary, batch_size)
@@ -108,19 +112,6 @@ def probe(
     return scored(
         model=repr(lm), settings=settings, left_out=left_out, parts=parts, records=tuple(found)
     )
-
-
-def _checked(facts: Sequence[ClozeFact]) -> list[ClozeFact]:
-    facts = list(facts)
-    if not facts:
-        raise BadInput("there are no facts; allowed: at least one. Load some.")
-    for fact in facts:
-        if not isinstance(fact, ClozeFact):
-            raise BadInput(
-                f"facts holds {fact!r:.80}; allowed: ClozeFact, as the benchmarks lama and pararel "
-                "have them. Make them of other facts: memkit.benchmarks.cases.clozes(benchmark)."
-            )
-    return facts
 
 
 def _opened(lm: LM, fact: ClozeFact, candidates: Candidates) -> bool:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from memkit.benchmarks.cases import ClozeFact
 from memkit.errors import BadInput
 from memkit.metrics import bootstrap_means
-from memkit.protocols.editing_result import EMPTY, Cell, aligned, cell_text, mean_cell
+from memkit.protocols.cells import EMPTY, Cell, aligned, cell_text, mean_cell, settings_text
 
 __all__ = ["METRICS", "ProbeRecord", "ProbeResult", "ProbeScores", "scored"]
 
@@ -83,7 +83,7 @@ class ProbeResult:
 
     def __str__(self) -> str:
         """The tables: macro means, relations, popularity; 95 % intervals in brackets."""
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        settings = settings_text(self.settings)
         left = ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items() if count)
         lines = [self.model, f"{len(self.records):,} facts; left out: {left or 'none'}", settings]
         rows = [["mean over relations", "relations", "facts", *METRICS]]

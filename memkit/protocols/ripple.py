@@ -37,8 +37,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from memkit.benchmarks.cases import RippleCase, RippleQuery, RippleTest
-from memkit.errors import BadInput, EditRejected
+from memkit.benchmarks.cases import RippleCase, RippleQuery, RippleTest, checked
+from memkit.errors import EditRejected
 from memkit.lm.checks import check_count
 from memkit.metrics import contains
 from memkit.progress import track
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = ["appears", "ripple"]
 
+SOURCE = "the benchmark rippleedits has them, or memkit.world.ripple_cases makes them"
 Write = Callable[[Sequence[str]], list[str]]  # what the model writes after each prompt
 Texts = Mapping[str, str]  # what was written, by query
 
@@ -90,7 +91,7 @@ def ripple(
     counts = {"max_new_tokens": max_new_tokens, "fit_on": fit_on, "samples": samples}
     for name, count in {**counts, "batch_size": batch_size}.items():
         check_count(name, count)
-    cases = _checked(cases)
+    cases = checked(cases, RippleCase, source=SOURCE)
     told = [Told(case.fact, case.statement) for case in cases]
     way = held(
         lm,
@@ -134,19 +135,6 @@ def appears(query: RippleQuery, text: str, reading: Reading = "published") -> bo
         return bool(contains(text, [name])) if reading == "words" else name in text
 
     return all(any(map(named, names)) for names in query.targets)
-
-
-def _checked(cases: Sequence[RippleCase]) -> list[RippleCase]:
-    cases = list(cases)
-    if not cases:
-        raise BadInput("there are no cases; allowed: at least one. Load some with their tests.")
-    for case in cases:
-        if not isinstance(case, RippleCase):
-            raise BadInput(
-                f"cases holds {case!r:.80}; allowed: RippleCase, as the benchmark rippleedits has "
-                "them and memkit.world.ripple_cases makes them. Pass benchmark.cases."
-            )
-    return cases
 
 
 def _asked(case: RippleCase) -> list[str]:

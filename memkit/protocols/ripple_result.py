@@ -13,7 +13,7 @@ import numpy.typing as npt
 from memkit.benchmarks.cases import CRITERIA, Criterion
 from memkit.errors import BadInput
 from memkit.metrics import bootstrap_means
-from memkit.protocols.editing_result import EMPTY, Cell, aligned, cell_text, mean_cell
+from memkit.protocols.cells import EMPTY, Cell, aligned, cell_text, heading, mean_cell
 from memkit.types import Fact
 
 __all__ = [
@@ -166,13 +166,8 @@ class RippleResult:
 
     def __str__(self) -> str:
         """A table for each reading: the unedited model first, 95 % intervals in brackets."""
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
-        lines = [
-            f"{self.editor} on {self.model}",
-            f"{len(self.records)} edits, {self.rejected} refused by a guard",
-            settings,
-            *(f"chosen: {name} = {why}" for name, why in self.chosen.items()),
-        ]
+        counts = f"{len(self.records)} edits, {self.rejected} refused by a guard"
+        lines = heading(self.editor, self.model, counts, self.settings, self.chosen)
         for reading in READINGS:
             lines += ["", *self._table(reading)]
         return "\n".join(lines)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from memkit.protocols.editing_result import Cell, aligned, cell_text, mean_cell
+from memkit.protocols.cells import Cell, aligned, cell_text, mean_cell, settings_text
 
 __all__ = ["ToldRecord", "ToldResult", "summarised"]
 
@@ -43,7 +43,7 @@ class ToldResult:
 
     def __str__(self) -> str:
         """A row for each arm, 95 % intervals in brackets."""
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        settings = settings_text(self.settings)
         names = list(dict.fromkeys(name for cells in self.cells.values() for name in cells))
         rows = [["", *names]]
         for arm, cells in self.cells.items():

@@ -36,7 +36,7 @@ from memkit.errors import BadInput, MissingDependency
 from memkit.lm.checks import check_count
 from memkit.metrics import contains
 from memkit.prompts import Template
-from memkit.protocols.editing_result import Cell, aligned, cell_text, mean_cell
+from memkit.protocols.cells import Cell, aligned, cell_text, mean_cell, settings_text
 from memkit.protocols.told import Ask, Speaker, Told, hear
 from memkit.types import Fact, Passage
 
@@ -84,7 +84,7 @@ class UnstructuredResult:
 
     def __str__(self) -> str:
         """A row for each arm and a table for each kind of probe, 95 % intervals in brackets."""
-        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        settings = settings_text(self.settings)
         lines = [self.model, f"{len(self.records)} facts; {settings}"]
         names = list(dict.fromkeys(name for cells in self.cells.values() for name in cells))
         for kind in (*MAIN, SUB):

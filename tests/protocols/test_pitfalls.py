@@ -159,7 +159,9 @@ def test_real_edits_are_taken_back():
 
 def test_refuses():
     lm = tiny_lm("gpt2")
-    with pytest.raises(BadInput, match="0 cases and 1 editors"):
+    with pytest.raises(BadInput, match="no cases; allowed: at least one ConflictCase and Round"):
         pitfalls(lm, FT, [])
+    with pytest.raises(BadInput, match="no editors"):
+        pitfalls(lm, {}, [COVER])
     with pytest.raises(BadInput, match="cases holds"):
         pitfalls(lm, FT, [FIRST])
