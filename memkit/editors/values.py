@@ -94,13 +94,19 @@ def find_values(
     """v* of each fact at a layer, at the MLP's output ("mlp") or the residual stream ("stream").
 
     v0 is the vector in the first context. The model is only read. Facts do not influence each
-    other: the result is that of one fact at a time, up to floating point.
+    other: the result is that of one fact at a time, up to floating point. Where the device's memory
+    does not hold a batch of them, half of it is tried.
     """
-    size = max(1, ROWS // (len(contexts) + 1))
+    size = min(len(facts), max(1, ROWS // (len(contexts) + 1)))
     found: list[Value] = []
-    for start in range(0, len(facts), size):
-        some = facts[start : start + size]
-        found += _Search(lm, some, contexts, layer, objective, place).values()
+    while len(found) < len(facts):
+        some = facts[len(found) : len(found) + size]
+        try:
+            found += _Search(lm, some, contexts, layer, objective, place).values()
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size = (size + 1) // 2
     return found
 
 

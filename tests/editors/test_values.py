@@ -141,6 +141,31 @@ def test_many_rows_are_cut_into_several_searches(monkeypatch):
         assert all(apart(a.delta, b.delta) < 1e-5 for a, b in zip(found, whole, strict=True))
 
 
+def test_a_batch_that_memory_does_not_hold_is_halved(monkeypatch):
+    lm = tiny_lm("gpt2")
+    whole = find_values(lm, FACTS, CONTEXTS, 1, GOAL, "mlp")
+    sizes, search = [], values._Search.values
+
+    def small(most):
+        def run(self):
+            sizes.append(len(self.clean))
+            if sizes[-1] > most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return search(self)
+
+        return run
+
+    for most, expected in [(2, [3, 2, 1]), (1, [3, 2, 1, 1, 1])]:
+        sizes.clear()
+        monkeypatch.setattr(values._Search, "values", small(most))
+        found = find_values(lm, FACTS, CONTEXTS, 1, GOAL, "mlp")
+        assert sizes == expected
+        assert all(apart(a.delta, b.delta) < 1e-5 for a, b in zip(found, whole, strict=True))
+    monkeypatch.setattr(values._Search, "values", small(0))
+    with pytest.raises(torch.OutOfMemoryError):
+        find_values(lm, FACTS, CONTEXTS, 1, GOAL, "mlp")
+
+
 @PLACES
 @pytest.mark.parametrize("layer", [0, 2])
 def test_the_first_and_the_last_layer(layer, place, plain_value):
