@@ -106,8 +106,12 @@ class AlphaEdit(Editor):
         """The null spaces' bases, kept as the moments are."""
         key = ("null spaces", self.statistics, self.layers, self.threshold, self.null_share)
         assert self.threshold is not None
-        threshold, share = self.threshold, self.null_share
-        return draft.once(key, lambda: [null_space(s, threshold, share) for s in seconds])
+        lm, threshold, share = draft.lm, self.threshold, self.null_share
+
+        def find() -> list[Tensor]:
+            return [null_space(second, threshold, share) for second in seconds]
+
+        return draft.once(key, lambda: lm.keep(key, find, slot="null spaces"))
 
 
 def null_space(second: Moments, threshold: float, share: float | None = None) -> Tensor:

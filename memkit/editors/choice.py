@@ -18,6 +18,7 @@ from memkit.errors import BadInput
 from memkit.types import Fact
 
 if TYPE_CHECKING:
+    from memkit.lm.layouts import Site
     from memkit.lm.model import LM
 
 __all__ = ["PRESETS", "Swept", "choose", "sweep"]
@@ -25,6 +26,7 @@ __all__ = ["PRESETS", "Swept", "choose", "sweep"]
 FACTS = 4  # that the sweep writes
 CANDIDATES = 12  # layers that it tries, of the lower three quarters where there are more
 SHARE = 0.15  # of the layers, for methods that take several: five of 32
+MEMORY = 2**33  # bytes of second moments that are collected at once
 E = TypeVar("E")
 OPEN = Guards(perplexity=math.inf, size=math.inf, divisor=0.0)
 
@@ -164,7 +166,8 @@ def sweep(editor: Any, lm: LM, facts: Sequence[Fact]) -> list[Swept]:
     run = 1 if single else max(1, round(SHARE * count))
     starts = [layer for layer in tried if single or layer + 1 >= run]
     used = range(count) if not single else tried
-    editor.statistics.collect(lm, [lm.layout.site(lm.model, layer) for layer in used])
+    for sites in _parts([lm.layout.site(lm.model, layer) for layer in used]):
+        editor.statistics.collect(lm, sites)  # to disk, and few passes over the corpus
     seen = []
     for layer in starts:
         candidate = layer if single else tuple(range(layer - run + 1, layer + 1))
@@ -178,6 +181,20 @@ def sweep(editor: Any, lm: LM, facts: Sequence[Fact]) -> list[Swept]:
         efficacy, locality = (sum(part) / len(pairs) for part in zip(*pairs, strict=True))
         seen.append(Swept(candidate, efficacy, locality))
     return seen
+
+
+def _parts(sites: Sequence[Site]) -> list[list[Site]]:
+    """The sites in parts whose second moments fit into memory together."""
+    parts: list[list[Site]] = []
+    room = 0.0
+    for site in sites:
+        size = 8 * site.weight.shape[1] ** 2
+        if not parts or size > room:
+            parts.append([])
+            room = MEMORY
+        parts[-1].append(site)
+        room -= size
+    return parts
 
 
 def _tried(trial: Any, lm: LM, fact: Fact, facts: Sequence[Fact]) -> tuple[float, float]:

@@ -55,11 +55,16 @@ def streams(lm: LM, facts: Sequence[Fact], layer: int) -> Tensor:
 def moments(draft: Draft, statistics: Statistics, sites: Sequence[Site]) -> list[Moments]:
     """The sites' second moments, of the model before the first step of the handle.
 
-    They are kept on the handle, and with the model for as long as its weights stay the same.
+    They are kept on the handle, and the newest with the model for as long as its weights stay the
+    same.
     """
     key = ("moments", statistics, *(site.name for site in sites))
     lm = draft.lm
-    return draft.once(key, lambda: lm.keep(key, lambda: statistics.collect(lm, sites)))
+
+    def collect() -> list[Moments]:
+        return statistics.collect(lm, sites)
+
+    return draft.once(key, lambda: lm.keep(key, collect, slot="moments"))
 
 
 def _until_subject(lm: LM, facts: Sequence[Fact], contexts: Sequence[str]) -> list[list[int]]:

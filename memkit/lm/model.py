@@ -118,9 +118,12 @@ class LM:
         """Say what the fingerprint is now, for who has put weights back; None: not known."""
         self._state.remember(known)
 
-    def keep(self, key: object, make: Callable[[], T]) -> T:
-        """What `make` gives: made once, kept as long as the weights are what they are now."""
-        return self._state.keep(key, make)
+    def keep(self, key: object, make: Callable[[], T], slot: str | None = None) -> T:
+        """What `make` gives: made once, kept as long as the weights are what they are now.
+
+        Of what is large, name a slot: it holds what was asked for last, and nothing else.
+        """
+        return self._state.keep(key, make, slot)
 
     def count_tokens(self, text: str) -> int:
         """Length of a prompt as `complete` counts it, special tokens included."""

@@ -42,15 +42,19 @@ class State:
         """Say what the fingerprint is now; None: not known."""
         self._print = None if known is None else (self._version(), known)
 
-    def keep(self, key: object, make: Callable[[], T]) -> T:
-        """What `make` gives: made once, kept as long as the weights are what they are now."""
+    def keep(self, key: object, make: Callable[[], T], slot: str | None = None) -> T:
+        """What `make` gives: made once, kept as long as the weights are what they are now.
+
+        Of what is large, name a slot: it holds what was asked for last, and nothing else.
+        """
         current = self.fingerprint()
         if self._kept[0] != current:
             self._kept = (current, {})
-        kept = self._kept[1]
-        if key not in kept:
-            kept[key] = make()
-        value: T = kept[key]
+        kept, place = self._kept[1], key if slot is None else ("slot", slot)
+        if place not in kept or kept[place][0] != key:
+            kept.pop(place, None)  # before another one is made
+            kept[place] = key, make()
+        value: T = kept[place][1]
         return value
 
     def _version(self) -> object:

@@ -170,7 +170,7 @@ def test_earlier_keys_are_kept_where_the_second_batch_would_move_them():
     assert rest[True] > 3 * rest[False]
 
 
-def test_the_basis_is_computed_once_for_a_handle(lm, monkeypatch):
+def test_the_basis_is_computed_once_for_a_model(lm, monkeypatch):
     calls = []
 
     def counted(*args):
@@ -181,8 +181,15 @@ def test_the_basis_is_computed_once_for_a_handle(lm, monkeypatch):
     with editor(layers=(0, 1)).apply(lm, FACTS[:1]) as edit:
         edit.add(FACTS[1:])
         assert len(calls) == 2
-    with editor(layers=(0, 1)).apply(lm, FACTS[:1]):
-        assert len(calls) == 4  # nothing outlives the handle
+    editor(layers=(0, 1)).apply(lm, FACTS[:1]).rollback()
+    assert len(calls) == 2
+    editor(layers=(1,)).apply(lm, FACTS[:1]).rollback()  # takes their place
+    editor(layers=(0, 1)).apply(lm, FACTS[:1]).rollback()
+    assert len(calls) == 5
+    with torch.no_grad():
+        lm.model.transformer.wte.weight[0] += 1
+    editor(layers=(0, 1)).apply(lm, FACTS[:1])
+    assert len(calls) == 7
 
 
 @pytest.mark.parametrize(

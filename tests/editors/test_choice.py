@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 
 import pytest
 import torch
@@ -143,6 +144,20 @@ def test_an_unknown_model_gets_the_layer_that_serves_best(lm):
     assert len({round(score, 6) for score in scores}) == 3
     assert chosen["layer"].startswith(f"{fitted.layer} (best of a sweep over 3 facts: 0 (efficacy")
     assert chosen["layer"].count("locality") == 3
+
+
+def test_moments_are_collected_in_parts_that_fit_into_memory(lm, monkeypatch):
+    whole = [one.score for one in sweep(ROMES, lm, FACTS[:1])]
+    parts, collect = [], Statistics.collect
+    monkeypatch.setenv("MEMKIT_CACHE", os.environ["MEMKIT_CACHE"] + "2")
+    monkeypatch.setattr(choice, "MEMORY", 2 * 8 * 40**2)  # of two sites
+    monkeypatch.setattr(
+        Statistics,
+        "collect",
+        lambda self, lm, sites: parts.append(len(sites)) or collect(self, lm, sites),
+    )
+    assert [one.score for one in sweep(ROMES, lm, FACTS[:1])] == pytest.approx(whole)
+    assert parts[:2] == [2, 1]
 
 
 def test_at_most_four_facts_are_tried(lm, monkeypatch):

@@ -154,6 +154,28 @@ def test_a_model_left_in_training_mode_is_asked_in_evaluation_mode(ask):
     assert not lm.model.transformer.ln_f.training
 
 
+# what is kept
+
+
+def test_of_a_slot_the_newest_is_kept_and_all_else_as_long_as_the_weights():
+    lm, made = tiny_lm("gpt2"), []
+
+    def ask(key, slot=None):
+        return lm.keep(key, lambda: made.append(key) or f"{key} {len(made)}", slot)
+
+    assert [ask("a"), ask("b"), ask("a")] == ["a 1", "b 2", "a 1"]
+    assert [ask("a", "s"), ask("a", "s"), ask("b", "s"), ask("a", "s")] == [
+        "a 3",
+        "a 3",
+        "b 4",
+        "a 5",
+    ]
+    assert [ask("a"), ask("c", "t"), ask("a", "s")] == ["a 1", "c 6", "a 5"]
+    with torch.no_grad():
+        lm.model.transformer.wte.weight[0] += 1
+    assert [ask("a"), ask("a", "s")] == ["a 7", "a 8"]
+
+
 # probabilities
 
 
