@@ -27,18 +27,21 @@ POSSESSIVES = ("'s", "’s", "＇s", "'S", "’S", "＇S")
 
 # Character classes of the annex, as far as `\w` does not give them
 _MARKS = "\u00ad\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u064b-\u065f\u0900-\u0903\u093a-\u094f"
-_MARKS += "\u200c-\u200f\u2060\ufe0f"
-_SINGLE = "\u3040-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han, kana
-_KATAKANA = "\u30a0-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"
-_NUMBERS = "²³¹¼-¾\u2070\u2074-\u2079\u2080-\u2089\u2150-\u215f\u2460-\u249b"  # not digits there
+_MARKS += "\u200c-\u200f\u2060\u3099\u309a\ufe0f\uff9e\uff9f"
+_SINGLE = (
+    "〇〡-〩〸-〻\u3040-\u3098\u309d-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Han, kana
+)
+_SINGLE += "\U00020000-\U0003ffff"
+_KATAKANA = "\u3031-\u3035\u309b\u309c\u30a0-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9d"
+_NEITHER = "〆²³¹¼-¾\u2070\u2074-\u2079\u2080-\u2089\u2150-\u215f\u2460-\u249b"  # in no word there
 _BOTH = ".'‘’․﹒．＇"  # inside words and inside numbers
-_RUN = rf"(?:(?![{_SINGLE}{_KATAKANA}{_NUMBERS}])\w[{_MARKS}]*)+"
+_RUN = rf"(?:(?![{_SINGLE}{_KATAKANA}{_NEITHER}{_MARKS}])[\w٫][{_MARKS}]*)+"
 _INSIDE = (
-    rf"(?<=[^\W\d_])[{_BOTH}:·\u0387״‧：](?=[^\W\d_])|(?<=\d)[{_BOTH},;\u037e։،؍٬߸⁄，；](?=\d)"
+    rf"(?<=[^\W\d_]|[{_MARKS}])[{_BOTH}:·\u0387״‧：](?=[^\W\d_])"
+    rf"|(?<=[\d٫])[{_BOTH},;\u037e։،؍٬߸⁄，；](?=[\d٫])"
 )
-WORD = re.compile(
-    rf"{_RUN}(?:(?:{_INSIDE}){_RUN})*|[{_SINGLE}][{_MARKS}]*|(?:[{_KATAKANA}][{_MARKS}]*)+"
-)
+_PIECE = rf"(?:{_RUN}(?:(?:{_INSIDE}){_RUN})*|(?:[{_KATAKANA}][{_MARKS}]*)+)"
+WORD = re.compile(rf"{_PIECE}(?:(?:(?<=_)|(?=_)){_PIECE})*|[{_SINGLE}][{_MARKS}]*")
 _SYLLABLE = re.compile(r"(?:[aeiou]|(?<=[^aeiouy])y)[^aeiou]")  # Porter's VC, so that m > 0
 _LATER = re.compile(r"(bl|log)(?:y|yed|ying|i|is|ies|ied|iing)$")  # -bli, -logi in his step 2
 
@@ -58,7 +61,7 @@ def terms(text: str) -> list[str]:
     for word in words(text):
         if word.endswith(POSSESSIVES):
             word = word[:-2]
-        word = word.replace("İ", "i").lower()
+        word = word.replace("İ", "i").replace("Σ", "σ").lower()  # letter by letter
         if word not in STOP_WORDS:
             found.append(stem(word))
     return found

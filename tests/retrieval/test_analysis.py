@@ -23,6 +23,9 @@ needs_lucene = pytest.mark.skipif(bool(MISSING), reason=f"Lucene cannot run here
         ("cafe\u0301 na\u00efve", ["cafe\u0301", "na\u00efve"]),
         ("日本語テスト ひら 2010年", ["日", "本", "語", "テスト", "ひ", "ら", "2010", "年"]),
         ("한국어 x² ½", ["한국어", "x"]),
+        ("x〇〆 カタ゛ｶﾞﾞ", ["x", "〇", "カタ゛ｶﾞﾞ"]),
+        ("カナ_x_カナ カナx", ["カナ_x_カナ", "カナ", "x"]),
+        ("cafe\u0301's ٣٫١٤", ["cafe\u0301's", "٣٫١٤"]),
         ("", []),
     ],
 )
@@ -42,6 +45,7 @@ def test_a_long_word_is_cut_into_pieces() -> None:
         ("the's THE’s", []),
         ("to be or not to be", []),
         ("İstanbul", ["istanbul"]),
+        ("ΟΔΟΣ οδος", ["οδοσ", "οδος"]),  # letter by letter, as Java does it
         ("tea tea", ["tea", "tea"]),
     ],
 )
@@ -80,7 +84,27 @@ def test_terms_are_lucenes() -> None:
     rng = random.Random(3)
     stems = ["psycho", "relat", "hopp", "connect", "tri", "y", "bli", "the", "kni", "syzyg", "a"]
     ends = "s ies ed ing ational bly ably logy logies ness fulness ement ly y e er ism".split(" ")
-    marks = [" ", " ", ", ", ". ", "'s ", "’s ", "-", "_", ".", ":", ";", "'", "/", "é", "日", "カ"]
+    marks = [
+        " ",
+        " ",
+        ", ",
+        ". ",
+        "'s ",
+        "’s ",
+        "-",
+        "_",
+        ".",
+        ":",
+        ";",
+        "'",
+        "/",
+        "é",
+        "日",
+        "カ",
+        "e\u0301",
+        "〇",
+    ]
+    marks += ["゛", "ﾞ", "Σ", "〆"]
     numbers = ["7", "3.14", "1,000", "4:30", "٣"]
     text = [
         rng.choice(stems) + rng.choice(ends) + rng.choice(marks)
