@@ -114,7 +114,7 @@ def multihop(args: argparse.Namespace) -> tuple[Sequence[MultihopCase], Shots | 
     """The world's chains, or MQuAKE's cases with the paper's examples."""
     if args.mquake:
         bench = memkit.benchmarks.load("mquake", args.mquake, limit=args.chains)
-        return bench.cases, shots(args.shots) if args.shots else None
+        return bench.cases, shots(args.shots, thoughts=args.cot) if args.shots else None
     if args.model:
         return (), None
     world = memkit.benchmarks.load("miniworld")
@@ -225,6 +225,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--split", help="of a checkout: popular, random or recent")
     parser.add_argument("--mquake", type=Path, help="a file of MQuAKE")
     parser.add_argument("--shots", type=Path, help="MQuAKE's folder of prompts")
+    parser.add_argument("--cot", action="store_true", help="those with chains of thought")
     parser.add_argument("--lama", type=Path, help="LAMA's folder")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)

@@ -40,10 +40,15 @@ URL = "https://github.com/princeton-nlp/MQuAKE"
 
 @dataclass(frozen=True, slots=True)
 class Shots:
-    """Examples that stand before a question: of multi-hop ones, and of a relation's single hops."""
+    """Examples that stand before a question: of multi-hop ones, and of a relation's single hops.
+
+    `thoughts` says that multi-hop questions are answered by a chain of thought, as the examples
+    have it: "Question: ...", "Thoughts: ...", "Answer: ...".
+    """
 
     multihop: str = ""
     relations: Mapping[str, str] = field(default_factory=dict)
+    thoughts: bool = False
 
 
 def load(
@@ -65,13 +70,15 @@ def load(
     return Benchmark(name="mquake", questions=questions, facts=facts, cases=cases)
 
 
-def shots(folder: str | os.PathLike[str]) -> Shots:
-    """The paper's examples, from the folder `prompts` of `URL`.
+def shots(folder: str | os.PathLike[str], *, thoughts: bool = False) -> Shots:
+    """The paper's examples, from the folder `prompts` of `URL`; `thoughts`: with chains of thought.
 
-    Raises `BadInput` if multihop-prompts.txt or rel-prompts.json is not there or holds no texts.
+    Raises `BadInput` if multihop-prompts.txt (or multihop-cot-prompts.txt) or rel-prompts.json is
+    not there or holds no texts.
     """
     folder = Path(folder)
-    multihop = read_text(folder / "multihop-prompts.txt", "MQuAKE's examples")
+    name = "multihop-cot-prompts.txt" if thoughts else "multihop-prompts.txt"
+    multihop = read_text(folder / name, "MQuAKE's examples")
     path = folder / "rel-prompts.json"
     try:
         found = json.loads(read_text(path, "MQuAKE's examples by relation"))
@@ -83,7 +90,7 @@ def shots(folder: str | os.PathLike[str]) -> Shots:
             f"{str(path)!r} holds no texts by relation ({error}); allowed: a JSON object of them. "
             "Get the file again."
         ) from error
-    return Shots(multihop.strip(), relations)
+    return Shots(multihop.strip(), relations, thoughts)
 
 
 def _case(record: Record) -> MultihopCase:

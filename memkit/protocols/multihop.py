@@ -15,6 +15,10 @@ for a question, or in the walk once a hop (as MeLLo does, whose model then judge
 found contradicts its own answer; here `Retrieval(gate=True)` shows an edit only to a question that
 names its subject).
 
+With examples of chains of thought (`Shots.thoughts`; section 5, "CoT") the model writes thoughts of
+at most `thought_tokens` tokens first, and what stands after "Answer:" is its answer to a multi-hop
+question; without that mark there is none.
+
 An answer is right if it equals an accepted one (exact match, before the first stop string), with
 containment beside it ("contains", in the whole text). "edited, known" are the cases all of whose
 old hops the unedited model knows: MQuAKE-CF holds none but such, for GPT-J. Questions are put as
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["multihop"]
 
 SOURCE = "the benchmark mquake has them, or memkit.world.multihop_cases makes them"
+QUESTION, ANSWER = "Question:", "Answer:"  # of a chain of thought
 Write = Callable[[Sequence[str]], list[str]]  # what the model writes after each prompt
 Group = Sequence[MultihopCase]
 
@@ -58,6 +63,7 @@ def multihop(
     batch: int = 1,
     shots: Shots | None = None,
     max_new_tokens: int = 16,
+    thought_tokens: int = 120,
     stop: str | Sequence[str] = ("\n", "."),
     fit_on: int = 8,
     check_bytes: bool = True,
@@ -77,8 +83,13 @@ def multihop(
     edited or does not generate; `FingerprintMismatch` if edits left other bytes behind.
     """
     counts = {"batch": batch, "max_new_tokens": max_new_tokens, "fit_on": fit_on}
-    for name, count in {**counts, "samples": samples, "batch_size": batch_size}.items():
+    more = {"thought_tokens": thought_tokens, "samples": samples, "batch_size": batch_size}
+    for name, count in {**counts, **more}.items():
         check_count(name, count)
+    shots = shots or Shots()
+    if shots.thoughts:
+        counts["thought_tokens"] = thought_tokens
+    room = max(max_new_tokens, counts.get("thought_tokens", 0))
     stop = check_stops(stop)
     groups = _groups(cases, batch)
     told = [one for group in groups for one in _told(group)]
@@ -86,12 +97,12 @@ def multihop(
         lm,
         editor,
         told,
-        room=max_new_tokens,
+        room=room,
         fit_on=fit_on,
         shared=False,
         check_bytes=check_bytes,
     )
-    interview = Interview.of(lm, cases, shots or Shots(), max_new_tokens, stop, batch_size)
+    interview = Interview.of(lm, cases, shots, (max_new_tokens, thought_tokens), stop, batch_size)
     kept = ("multihop", repr(interview.settings), tuple(cases))
     before = lm.keep(kept, lambda: interview.said(cases, bare, old=True))
     records: list[MultihopRecord] = []
@@ -119,8 +130,11 @@ def multihop(
 class Interview:
     """How the model is asked: frames of the questions, stop strings, room."""
 
-    def __init__(self, write: Write, shots: Shots, stop: Sequence[str], settings: object) -> None:
-        self.write, self.shots, self.stop, self.settings = write, shots, stop, settings
+    def __init__(
+        self, write: Write, think: Write, shots: Shots, stop: Sequence[str], settings: object
+    ) -> None:
+        self.write, self.think, self.shots = write, think, shots
+        self.stop, self.settings = stop, settings
 
     @classmethod
     def of(
@@ -128,28 +142,37 @@ class Interview:
         lm: LM,
         cases: Group,
         shots: Shots,
-        room: int,
+        room: tuple[int, int],
         stop: Sequence[str],
         batch_size: int,
     ) -> Interview:
-        """Generation ends at the stop strings that no accepted answer holds."""
+        """Generation ends at the stop strings that no accepted answer holds; thoughts, at a gap.
+
+        `room` are the tokens of an answer, and of thoughts with one.
+        """
         answers = [a for case in cases for hop in (*case.hops, *case.new_hops) for a in hop.answers]
         answers += [a for case in cases for a in (*case.answers, *case.new_answers)]
         ends = tuple(s for s in stop if not any(s in answer for answer in answers))
 
-        def write(prompts: Sequence[str]) -> list[str]:
-            unique = list(dict.fromkeys(prompts))
-            made = dict(zip(unique, lm.generate(unique, room, ends, batch_size), strict=True))
-            return [made[prompt] for prompt in prompts]
+        def writer(tokens: int, ends: Sequence[str]) -> Write:
+            def write(prompts: Sequence[str]) -> list[str]:
+                unique = list(dict.fromkeys(prompts))
+                made = lm.generate(unique, tokens, tuple(ends), batch_size)
+                found = dict(zip(unique, made, strict=True))
+                return [found[prompt] for prompt in prompts]
 
-        return cls(write, shots, stop, (shots, room, ends))
+            return write
+
+        think = writer(room[1], ("\n\n", QUESTION))
+        settings = (shots, room if shots.thoughts else room[0], ends)
+        return cls(writer(room[0], ends), think, shots, stop, settings)
 
     def said(self, cases: Group, ask: Asker, *, old: bool = False) -> list[Said]:
         """What the model says to each case, while edits hold; `old`: to the old hops, too."""
         parts = [
             self._texts(cases, ask, lambda case: [(fact.text, FRAME) for fact in case.facts]),
             self._texts(cases, ask, lambda case: [self._hop(hop) for hop in case.new_hops]),
-            self._texts(cases, ask, self._wordings),
+            self._multihop(cases, ask),
             self._walks(cases, ask),
         ]
         if old:
@@ -170,13 +193,21 @@ class Interview:
         cases: Group,
         ask: Asker,
         asked: Callable[[MultihopCase], list[tuple[str, str]]],
+        write: Write | None = None,
     ) -> list[tuple[str, ...]]:
         """The answers to some queries of each case, all in one go."""
         own = [asked(case) for case in cases]
         queries = [query for pairs in own for query, _ in pairs]
         frames = [frame for pairs in own for _, frame in pairs]
-        texts = iter(self.write(ask(queries, frames)))
+        texts = iter((write or self.write)(ask(queries, frames)))
         return [tuple(next(texts) for _ in pairs) for pairs in own]
+
+    def _multihop(self, cases: Group, ask: Asker) -> list[tuple[str, ...]]:
+        """The answers to the multi-hop questions, without the thoughts before them."""
+        if not self.shots.thoughts:
+            return self._texts(cases, ask, self._wordings)
+        said = self._texts(cases, ask, self._wordings, self.think)
+        return [tuple(text.partition(ANSWER)[2] for text in own) for own in said]
 
     def _walks(self, cases: Group, ask: Asker) -> list[tuple[str, ...]]:
         """The walk of each case, hop by hop for all of them together."""
@@ -200,7 +231,10 @@ class Interview:
         return [tuple(walk) for walk in walks]
 
     def _wordings(self, case: MultihopCase) -> list[tuple[str, str]]:
-        return [(text, self._frame(self.shots.multihop)) for text in case.questions]
+        frame = self._frame(self.shots.multihop)
+        if self.shots.thoughts:
+            frame = f"{self.shots.multihop}\n\n{QUESTION} {FRAME}\nThoughts:"
+        return [(text, frame) for text in case.questions]
 
     def _hop(self, hop: Hop) -> tuple[str, str]:
         return hop.question, self._frame(self.shots.relations.get(hop.relation or "", ""))

@@ -120,6 +120,10 @@ def test_reads_the_examples(tmp_path):
     (tmp_path / "rel-prompts.json").write_text(json.dumps({"P19": "Q: Where? A: Lima\n"}))
     found = mquake.shots(tmp_path)
     assert (found.multihop, found.relations) == ("Q: Who? A: Ann", {"P19": "Q: Where? A: Lima"})
+    (tmp_path / "multihop-cot-prompts.txt").write_text("Question: Who?\nThoughts: x\nAnswer: Ann")
+    chain = mquake.shots(tmp_path, thoughts=True)
+    assert chain.thoughts
+    assert chain.multihop.endswith("Answer: Ann")
     (tmp_path / "rel-prompts.json").write_text(json.dumps(["P19"]))
     with pytest.raises(BadInput, match=r"rel-prompts.json' holds no texts by relation"):
         mquake.shots(tmp_path)
@@ -130,6 +134,7 @@ def test_reads_the_real_file(shared):
     bench = load("mquake", folder / "AKEW" / "MQuAKE-CF.json")
     assert len(bench.cases) == 100
     assert len(bench.questions) == 300
+    assert mquake.shots(folder / "prompts", thoughts=True).multihop.count("Thoughts:") == 5
     examples = mquake.shots(folder / "prompts")
     for case in bench.cases:
         assert len(case.hops) == len(case.new_hops) > 1

@@ -13,7 +13,7 @@ class Scripted:
 
     def __init__(self, table, window=1000):
         self.table, self.window = dict(table), window
-        self.asked = []
+        self.asked, self.how = [], []
 
     def __repr__(self):
         return "Scripted()"
@@ -26,4 +26,5 @@ class Scripted:
 
     def generate(self, prompts, max_new_tokens=16, stop=("\n",), batch_size=32):
         self.asked += prompts
+        self.how += [(prompt, max_new_tokens, tuple(stop)) for prompt in prompts]
         return [self.table.get(prompt, "") for prompt in prompts]

@@ -125,6 +125,28 @@ def test_examples_stand_before_their_questions():
     assert f"{EDIT}Tetris was made by" in lm.asked
 
 
+def test_a_chain_of_thought_ends_in_its_answer():
+    shots = Shots("Question: Who?\nThoughts: Al is.\nAnswer: Al", thoughts=True)
+    asked = [f"{shots.multihop}\n\nQuestion: {text}\nThoughts:" for text in CASE.questions]
+    table = {
+        **KNOWN,
+        EDIT + asked[0]: " It is Ann Lee. She was born in Lima.\nAnswer: Lima",
+        EDIT + asked[1]: " It is Ann Lee, born in Lima",  # thought, and never said
+        asked[0]: " Bo Ray made it.\nAnswer: Oslo.\nMore",
+    }
+    lm = Scripted(table)
+    found = multihop(lm, InContext("statement"), [CASE], shots=shots, max_new_tokens=4)
+    record = found.records[0]
+    assert record.after.questions == (" Lima", "")
+    assert found.cell("multi-hop").mean == 1
+    assert found.cell("old answer", "unedited").mean == 1
+    assert found.cell("multi-hop", "unedited").mean == 0
+    assert {(tokens, stops) for prompt, tokens, stops in lm.how if "Thoughts" in prompt} == {
+        (120, ("\n\n", "Question:"))
+    }
+    assert "Q: Who made Tetris? A:" in lm.asked  # single hops are asked as before
+
+
 def other(maker="Cy Dee", subject="Pong"):
     """A case about another game."""
     fact = Fact(subject, "{} was made by", maker, relation="P170")
