@@ -23,6 +23,15 @@ their summed log-probability after what stands before the gap (typed querying: K
 Schütze, EACL 2021, arXiv:2102.00894; there masked models are asked, and log-probabilities are
 means). Masked models are not asked so here.
 
+Where a fact is asked in several patterns (ParaRel: Elazar et al., TACL 2021, arXiv:2102.01017,
+section 4), there are besides, over such facts
+
+    consistency       share of the pairs of patterns that have the same first candidate
+    consistent P@1    whether r is 1 in every pattern ("consistent-acc")
+
+There candidates are the relation's objects: give them as the vocabulary, relation by relation, or
+take "relation".
+
 Intervals (95 %) are by resampling facts, within their relations for macro means.
 """
 

@@ -18,6 +18,7 @@ from memkit.protocols.cells import EMPTY, Cell, aligned, cell_text, mean_cell, s
 __all__ = ["METRICS", "ProbeRecord", "ProbeResult", "ProbeScores", "scored"]
 
 METRICS = ("P@1", "P@10", "MRR")
+CONSISTENCY = ("consistency", "consistent P@1")
 KINDS = ("1-1", "N-1", "N-M")
 TOTAL = "all"
 Floats = npt.NDArray[np.float64]
@@ -53,7 +54,9 @@ class ProbeResult:
 
     `relations` are the means over each relation's facts; `macro` the means over relations, of "all"
     and of each type. `popularity` has the least and the most page views of each part of the facts,
-    and the means over them. `left_out` counts facts by the reason why they were not asked.
+    and the means over them. `consistency` is over facts that were asked in several patterns, by
+    relation and of "all" relations; empty without such. `left_out` counts facts by the reason why
+    they were not asked.
     """
 
     model: str
@@ -62,6 +65,7 @@ class ProbeResult:
     relations: Mapping[str, ProbeScores]
     macro: Mapping[str, ProbeScores]
     popularity: tuple[tuple[float, float, ProbeScores], ...]
+    consistency: Mapping[str, ProbeScores]
     records: tuple[ProbeRecord, ...]
 
     def cell(self, metric: str = "P@1", group: str = TOTAL) -> Cell:
@@ -92,6 +96,12 @@ class ProbeResult:
         rows = [["relation", "facts", *METRICS]]
         rows += [_row(name, found) for name, found in self.relations.items()]
         lines += ["", *aligned(rows)]
+        if self.consistency:
+            rows = [["several patterns", "relations", "facts", *CONSISTENCY]]
+            for name, found in self.consistency.items():
+                cells = (cell_text(found.cells[metric]) for metric in CONSISTENCY)
+                rows.append([name, f"{found.relations:,}", f"{found.facts:,}", *cells])
+            lines += ["", *aligned(rows)]
         if self.popularity:
             rows = [["page views", "facts", *METRICS]]
             rows += [_row(f"{a:,.0f} to {b:,.0f}", found) for a, b, found in self.popularity]
@@ -132,7 +142,10 @@ def scored(
         for some in split
         if len(some)
     )
-    return ProbeResult(model, settings, left_out, relations, macro, popularity, records)
+    consistency = _consistency(by_relation, samples, seed)
+    return ProbeResult(
+        model, settings, left_out, relations, macro, popularity, consistency, records
+    )
 
 
 def _row(name: str, found: ProbeScores, *, macro: bool = False) -> list[str]:
@@ -151,6 +164,33 @@ def _means(records: Sequence[ProbeRecord], samples: int, seed: int) -> ProbeScor
     return ProbeScores(len(records), len({r.fact.relation for r in records}), cells)
 
 
+def _consistency(
+    by_relation: Mapping[str, Sequence[ProbeRecord]], samples: int, seed: int
+) -> dict[str, ProbeScores]:
+    """Of each relation with facts in several patterns, and of all: the mean over relations."""
+    rows: dict[str, Floats] = {}
+    for relation, records in by_relation.items():
+        facts: dict[tuple[str, str], dict[str, ProbeRecord]] = {}
+        for record in records:
+            same = facts.setdefault((record.fact.subject, record.fact.object), {})
+            same.setdefault(record.fact.template, record)
+        own = [_agreeing(list(some.values())) for some in facts.values() if len(some) > 1]
+        if own:
+            rows[relation] = np.array(own)
+    made: dict[str, ProbeScores] = {}
+    for relation, values in rows.items():
+        cells = (mean_cell(column.tolist(), samples, seed) for column in values.T)
+        made[relation] = ProbeScores(len(values), 1, dict(zip(CONSISTENCY, cells, strict=True)))
+    return {TOTAL: _whole(rows, made, samples, seed), **made} if made else {}
+
+
+def _agreeing(records: Sequence[ProbeRecord]) -> tuple[float, float]:
+    """The share of pairs of patterns with one first candidate, and whether all have the object."""
+    firsts = [record.first for record in records]
+    pairs = [a == b for i, a in enumerate(firsts) for b in firsts[i + 1 :]]
+    return sum(pairs) / len(pairs), float(all(record.rank == 1 for record in records))
+
+
 def _macro(
     records: Mapping[str, Sequence[ProbeRecord]],
     relations: Mapping[str, ProbeScores],
@@ -158,16 +198,24 @@ def _macro(
     seed: int,
 ) -> ProbeScores:
     """The means over relations; facts are drawn anew within each."""
-    drawn: list[Floats] = []
-    for place, own in enumerate(records.values()):
-        rows = np.array([record.scores for record in own])
-        drawn.append(bootstrap_means(rows, resamples=samples, seed=seed + place))
+    rows = {name: np.array([record.scores for record in own]) for name, own in records.items()}
+    return _whole(rows, relations, samples, seed)
+
+
+def _whole(
+    rows: Mapping[str, Floats], relations: Mapping[str, ProbeScores], samples: int, seed: int
+) -> ProbeScores:
+    """The means over relations of rows [facts, metrics], whose own means are in `relations`."""
+    drawn = [
+        bootstrap_means(own, resamples=samples, seed=seed + place)
+        for place, own in enumerate(rows.values())
+    ]
     low, high = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975], axis=0)
     cells = {}
-    for place, metric in enumerate(METRICS):
-        parts = [relations[name].cells[metric] for name in records]
+    for place, metric in enumerate(relations[next(iter(rows))].cells):
+        parts = [relations[name].cells[metric] for name in rows]
         cells[metric] = _mean(parts, float(low[place]), float(high[place]))
-    return ProbeScores(sum(map(len, records.values())), len(records), cells)
+    return ProbeScores(sum(map(len, rows.values())), len(rows), cells)
 
 
 def _mean(parts: Sequence[Cell], low: float, high: float) -> Cell:

@@ -11,6 +11,7 @@ from memkit import BadInput, Benchmark, Fact, Question, UnsupportedModel
 from memkit.benchmarks.cases import ClozeFact, clozes
 from memkit.lm.gaps import word_ids, words
 from memkit.protocols import common_vocabulary, probe
+from memkit.protocols.probe_result import ProbeRecord, scored
 from memkit.testing.models import tiny_lm
 
 KINDS = ("gpt2", "llama", "bert", "t5")
@@ -278,3 +279,35 @@ def test_refuses_bad_input():
     classifier = tiny_lm("bert", head="BertForSequenceClassification")
     with pytest.raises(UnsupportedModel, match="a classifier has no words"):
         probe(classifier, [fact])
+
+
+def test_consistency_by_hand():
+    def record(subject, template, rank, first, relation="made"):
+        fact = ClozeFact(subject, "Ann", f"{template} [X] [Y]", relation)
+        return ProbeRecord(fact, rank, 5, first)
+
+    records = (
+        # two of three patterns say the same; all three have it right or not
+        record("Pong", "a", 1, "Ann"),
+        record("Pong", "b", 1, "Ann"),
+        record("Pong", "c", 2, "Bo"),
+        record("Tetris", "a", 1, "Ann"),
+        record("Tetris", "b", 1, "Ann"),
+        record("Tetris", "b", 3, "Bo"),  # the same pattern again is none
+        record("Go", "a", 1, "Ann"),  # one pattern alone says nothing
+        record("Lima", "a", 4, "Cy", "in"),
+        record("Lima", "b", 3, "Cy", "in"),
+    )
+    settings = {"samples": 100, "seed": 0}
+    found = scored(model="x", settings=settings, left_out={}, parts=1, records=records)
+    cells = {name: own.cells for name, own in found.consistency.items()}
+    assert cells["made"]["consistency"].mean == pytest.approx((1 / 3 + 1) / 2)
+    assert cells["made"]["consistent P@1"].mean == 0.5
+    assert cells["in"]["consistency"].mean == 1
+    assert cells["in"]["consistent P@1"].mean == 0
+    assert cells["all"]["consistency"].mean == pytest.approx((2 / 3 + 1) / 2)
+    assert found.consistency["all"].facts == 3
+    assert "several patterns" in str(found)
+    plain = scored(model="x", settings=settings, left_out={}, parts=1, records=records[6:8])
+    assert plain.consistency == {}
+    assert "several patterns" not in str(plain)
