@@ -9,6 +9,7 @@ it was; a second run does only what changed or failed.
 
 from memkit.compare.cards import EvalCard, cards
 from memkit.compare.grid import Cell, Grid, grid
+from memkit.compare.papers import Paper, Published, read_paper
 from memkit.compare.results import Outcome, Results, results
 from memkit.compare.run import run
 from memkit.compare.spec import Spec, read_spec
@@ -18,10 +19,13 @@ __all__ = [
     "EvalCard",
     "Grid",
     "Outcome",
+    "Paper",
+    "Published",
     "Results",
     "Spec",
     "cards",
     "grid",
+    "read_paper",
     "read_spec",
     "results",
     "run",
