@@ -64,7 +64,12 @@ class Drawing:
         import matplotlib
         from matplotlib.figure import Figure
 
-        settings = {"svg.fonttype": "none", "svg.hashsalt": "memkit", "font.size": 11}
+        settings = {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "memkit",
+            "font.size": 11,
+            "text.parse_math": False,  # a name is a name, whatever it has of "$"
+        }
         with matplotlib.rc_context(settings):
             figure = Figure(figsize=(9, self.height), layout="constrained")
             parts = figure.subplots(ncols=self.columns, squeeze=False)[0]

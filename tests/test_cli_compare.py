@@ -25,9 +25,10 @@ def test_a_comparison_from_file_to_report(run, spec, tmp_path):
     assert code == 0
     assert out.startswith("## m on miniworld: exact match")
     assert "| definition |" in out
-    code, out, err = run("report", tmp_path / "x", tmp_path / "x", "--out", tmp_path / "both.html")
+    page = tmp_path / "new" / "folder" / "both.html"
+    code, out, err = run("report", tmp_path / "x", tmp_path / "x", "--out", page)
     assert (code, out) == (0, "")
-    assert "Side by side" in (tmp_path / "both.html").read_text(encoding="utf-8")
+    assert "Side by side" in page.read_text(encoding="utf-8")
     code, out, _ = run("report", tmp_path / "x", "--format", "latex")
     assert r"\toprule" in out
 

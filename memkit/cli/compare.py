@@ -116,5 +116,6 @@ def report(
     if out is None:
         say(text.rstrip("\n"))
         return
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, text)
     note(f"wrote {out}")

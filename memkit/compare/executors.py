@@ -47,16 +47,17 @@ class Serial:
 def attempt(worker: Worker, cell: Cell, seen: Collection[str]) -> Iterator[list[Record]]:
     """A cell's records and its end; an error is a failed cell, and the rest goes on."""
     start = time.perf_counter()
+    said = last = None
     try:
         yield from worker.run(cell, seen)
     except Exception as error:
-        last = "".join(traceback.format_exception(error))
-        said = f"{type(error).__name__}: {error}"
-        error.__traceback__ = None  # which holds on to the tensors that filled the memory
-        free()
-        yield [CellRecord(cell.id, "failed", time.perf_counter() - start, said, last)]
-    else:
-        yield [CellRecord(cell.id, "done", time.perf_counter() - start)]
+        said, last = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+    seconds = time.perf_counter() - start
+    if said is None:
+        yield [CellRecord(cell.id, "done", seconds)]
+        return
+    free()  # only now: the error held on to all that filled the memory
+    yield [CellRecord(cell.id, "failed", seconds, said, last)]
 
 
 def by_model(cells: Sequence[Cell]) -> dict[str, list[Cell]]:

@@ -112,7 +112,8 @@ def frontier(group: Group) -> str:
     def draw(axes: Any) -> None:
         for number, (label, x, y) in enumerate(places):
             colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-            axes.plot(x, y, marker, color=colour, label=label, markersize=max(5, 12 - number))
+            size = max(5, 12 - number)
+            axes.plot(x, y, marker, color=colour, label=_named(label), markersize=size)
         best, steps = -1.0, []
         for _, x, y in sorted(places, key=lambda place: (place[1], -place[2])):
             if y > best:
@@ -148,6 +149,11 @@ def retention(group: Group, roles: Sequence[str]) -> Mapping[str, str]:
     return found
 
 
+def _named(label: str) -> str:
+    """A label that the legend shows: one that begins with "_" it leaves out."""
+    return f"\u200b{label}" if label.startswith("_") else label
+
+
 def _draw(axes: Any, lines: Sequence[Curve]) -> None:
     """Means, with their intervals as a band if there is room; dashed where written in turn."""
     places: dict[str, int] = {}
@@ -160,7 +166,7 @@ def _draw(axes: Any, lines: Sequence[Curve]) -> None:
             100 * mean,
             "--" if line.dashed else "-",
             color=colour,
-            label=line.label,
+            label=_named(line.label),
             marker=marker,
             markersize=max(4, 9 - number),
             fillstyle="none" if line.dashed else "full",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from memkit.compare.tables import Table
@@ -23,7 +24,9 @@ SPECIAL = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "|": r"\textbar{}",
 }
+TAG = re.compile(r"<(?=[A-Za-z/!?])")  # what Markdown would take for HTML
 
 
 def markdown(tables: Iterable[Table]) -> str:
@@ -47,7 +50,10 @@ def csv_text(tables: Iterable[Table]) -> str:
 
 
 def latex(tables: Iterable[Table]) -> str:
-    r"""A `table` for each, with \toprule and its friends: \usepackage{booktabs}."""
+    r"""A `table` for each, with \toprule and its friends: \usepackage{booktabs}.
+
+    Letters beyond Latin need XeLaTeX or LuaLaTeX.
+    """
     parts = []
     for table in tables:
         columns = "l" + "r" * (len(table.header) - 1)
@@ -68,11 +74,14 @@ FORMATS: Mapping[str, Callable[[Iterable[Table]], str]] = {
 
 def _bar(cells: Sequence[str]) -> str:
     safe = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
-    return f"| {' | '.join(safe)} |"
+    return f"| {' | '.join(TAG.sub('&lt;', cell) for cell in safe)} |"
 
 
 def _row(cells: Sequence[str]) -> str:
-    return " & ".join(map(_escaped, cells)) + r" \\"
+    text = " & ".join(map(_escaped, cells))
+    # a line break, or a rule, before it would take these for its own options
+    guard = "{}" if text.lstrip()[:1] in ("[", "*") else ""
+    return rf"{guard}{text} \\"
 
 
 def _escaped(text: str) -> str:

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from memkit.compare.memories import Memory, memory
+from memkit.compare.memories import Memory, check_parts, memory
 from memkit.compare.records import SCHEMA
 from memkit.compare.rows import Rows, digest, rows
 from memkit.compare.spec import ModelSpec, Spec
 from memkit.errors import BadInput, MemkitError
 from memkit.files import sha256
 from memkit.lm.layouts import Kind
-from memkit.lm.loading import kind_of
+from memkit.lm.loading import kind_of, pick_dtype
 from memkit.world import shipped
 
 __all__ = ["Cell", "Grid", "Impossible", "files_hash", "grid", "model_folder"]
@@ -87,7 +87,10 @@ def grid(spec: Spec) -> Grid:
     Reads benchmarks and model files, but loads no model. Raises `BadInput` for what cannot be read
     or run, and for impossible pairs if the specification refuses them.
     """
+    check_parts(spec)
     memories = {name: memory(spec, name) for name in spec.memories}
+    for name, of in spec.models.items():
+        _check_model(name, of)
     kept = {
         (name, seed): _rows(spec, name, seed) for name in spec.benchmarks for seed in spec.seeds
     }
@@ -107,7 +110,8 @@ def grid(spec: Spec) -> Grid:
             for name, one in memories.items():
                 if bad & {(model, name, None), (model, name, bench)}:
                     continue
-                common = _common(spec, model, prints[model], own) | {"memory": described[name]}
+                common = _common(spec, model, prints[model], own, one)
+                common["memory"] = described[name]
                 cells += _cells(spec, common, one, (model, name, bench, seed))
     if not cells:
         raise BadInput(
@@ -122,6 +126,20 @@ def _rows(spec: Spec, name: str, seed: int) -> Rows:
         return rows(spec, name, seed)
     except BadInput as error:
         raise BadInput(f"benchmarks.{name}: {error}") from error
+
+
+def _check_model(name: str, model: ModelSpec) -> None:
+    """Check device and dtype as names: the machine that has the device may be another one."""
+    import torch
+
+    try:
+        pick_dtype(model.dtype)
+        if model.device != "auto":
+            torch.device(model.device)
+    except (BadInput, RuntimeError) as error:
+        why = str(error).split(" at start of device string")[0].split("\n")[0]
+        text = why if isinstance(error, BadInput) else f"device is {model.device!r}: {why}."
+        raise BadInput(f"models.{name}: {text}") from error
 
 
 def _kind(model: str, folder: str) -> Kind:
@@ -164,17 +182,22 @@ def files_hash(folder: Path) -> str:
     return digest([(file.name, sha256(file)) for file in files if file.name not in UNHASHED])
 
 
-def _common(spec: Spec, model: str, files: str, own: Rows) -> dict[str, Any]:
-    """What all cells of a model and these rows depend on."""
-    return {
+def _common(spec: Spec, model: str, files: str, own: Rows, one: Memory) -> dict[str, Any]:
+    """What all cells of a model and a memory depend on; text only where the memory has any."""
+    found = {
         "schema": SCHEMA,
         "model": files,
         "dtype": spec.models[model].dtype,
-        "rows": own.sha256,
+        "rows": own.asked_sha256,
         "template": asdict(spec.template),
         "max_new_tokens": spec.max_new_tokens,
         "batch_size": spec.batch_size,
     }
+    if one.retriever is not None:
+        found["corpus"] = own.corpus_sha256
+    if one.router_name is not None:
+        found["fit"] = own.fit_sha256
+    return found
 
 
 def _cells(
@@ -210,6 +233,11 @@ def _impossible(
             if one.editor is not None and kind not in type(one.editor).kinds:
                 allowed = ", ".join(type(one.editor).kinds)
                 why = f"{type(one.editor).__name__} edits {allowed} models, and this one is {kind}"
+                yield Impossible(model, name, None, why)
+                continue
+            if one.untrained:
+                what, place = type(one.editor).__name__, f"editors.{one.editor_name}.networks"
+                why = f"{what} has no networks: train them, and name their folder in {place}"
                 yield Impossible(model, name, None, why)
                 continue
             for bench in spec.benchmarks:

@@ -6,12 +6,12 @@ import contextlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from memkit.compare.records import CellRecord, Record, line, read
+from memkit.compare.records import CellRecord, Record, Share, line, read
 from memkit.errors import BadInput
 
 __all__ = ["RECORDS", "Log", "locked", "stored"]
@@ -86,8 +86,13 @@ class Log:
             self.seen[record.cell].add(record.id)
 
 
-def stored(folder: Path) -> Iterator[Record]:
-    """The records of a folder, without a line that is only half there.
+def stored(
+    folder: Path, cells: Collection[str] | None = None, share: Share = lambda part: part
+) -> Iterator[Record]:
+    """The records of a folder, one after the other, without a line that is only half there.
+
+    `cells` are those whose records are wanted, None for all; for `share` see
+    `memkit.compare.records.read`.
 
     Raises `BadInput` for a folder without records, and for a line that is none; it says which.
     """
@@ -102,7 +107,9 @@ def stored(folder: Path) -> Iterator[Record]:
             if not text.endswith(b"\n"):
                 return
             try:
-                yield read(json.loads(text))
+                values = json.loads(text)
+                if cells is None or values.get("cell") in cells:
+                    yield read(values, share)
             except (ValueError, AttributeError) as error:
                 raise BadInput(f"{str(path)!r}, line {number}: {error}") from error
 

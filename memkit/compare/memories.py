@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from memkit.compare import routers
@@ -17,7 +18,7 @@ from memkit.editors.base import Editor
 from memkit.errors import BadInput
 from memkit.files import sha256
 
-__all__ = ["Memory", "Wanted", "memory", "wanted"]
+__all__ = ["Memory", "Wanted", "check_parts", "memory", "wanted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,9 @@ class Wanted:
         path = values.get("path")
         if path is not None:
             values["path"] = _content(spec, path, f"retrievers.{self.name}.path")
+        encoder = values.get("encoder")
+        if encoder is not None and Path(spec.place(encoder)).exists():
+            values["encoder"] = _content(spec, encoder, f"retrievers.{self.name}.encoder")
         inside = [one.described(spec) for one in self.inside]
         return {**values, "k": self.spec.k, "corpus": self.spec.corpus, "of": inside}
 
@@ -78,6 +82,11 @@ class Memory:
         """Whether it is the model as it is."""
         return self.editor is None and self.retriever is None
 
+    @property
+    def untrained(self) -> bool:
+        """Whether its editor edits by networks, and has none."""
+        return self.editor is not None and getattr(self.editor, "networks", "") is None
+
     def described(self, spec: Spec) -> dict[str, Any]:
         """All that its answers depend on, but the benchmark and the model."""
         found: dict[str, Any] = {"editor": None if self.editor is None else repr(self.editor)}
@@ -85,13 +94,23 @@ class Memory:
         if networks is not None:
             found["networks"] = _content(spec, networks, f"editors.{self.editor_name}.networks")
         corpus = getattr(getattr(self.editor, "statistics", None), "corpus", "sample")
-        if corpus != "sample" and spec.place(corpus) != corpus:
+        if corpus != "sample" and Path(spec.place(corpus)).exists():
             found["corpus"] = _content(spec, corpus, f"editors.{self.editor_name}.statistics")
         if self.retriever is not None:
             found["retriever"] = self.retriever.described(spec)
         if self.router_name is not None:
             found["router"] = repr(routers.router(spec, self.router_name, self.router_name))
         return found
+
+
+def check_parts(spec: Spec) -> None:
+    """Check every editor, retriever and router of the file, used or not. Raises `BadInput`."""
+    for name in spec.editors:
+        _editor(spec, name, f"editors.{name}")
+    for name in spec.retrievers:
+        wanted(spec, name, f"retrievers.{name}").described(spec)
+    for name in spec.routers:
+        routers.router(spec, name, f"routers.{name}")
 
 
 def memory(spec: Spec, name: str) -> Memory:
@@ -119,7 +138,7 @@ def wanted(spec: Spec, name: str, place: str, above: tuple[str, ...] = ()) -> Wa
     part = spec.retrievers.get(name)
     known = name if part is None or part.type is None else part.type
     if known not in RETRIEVERS:
-        names = [*spec.retrievers, *RETRIEVERS]
+        names = [*spec.retrievers, *RETRIEVERS] if part is None else RETRIEVERS
         raise BadInput(f"{place} is {known!r}, no retriever; {near(known, names)}")
     if part is not None:
         place = f"retrievers.{name}"
@@ -148,7 +167,8 @@ def _editor(spec: Spec, name: str, place: str) -> Editor:
     part = spec.editors.get(name)
     known = name if part is None or part.type is None else part.type
     if known not in EDITORS:
-        raise BadInput(f"{place} is {known!r}, no editor; {near(known, [*spec.editors, *EDITORS])}")
+        names = [*spec.editors, *EDITORS] if part is None else EDITORS
+        raise BadInput(f"{place} is {known!r}, no editor; {near(known, names)}")
     settings: Mapping[str, Any] = {} if part is None else part.settings
     where = place if part is None else f"editors.{name}"
     return made(EDITORS[known], _placed(spec, settings), where)
@@ -167,8 +187,6 @@ def _placed(spec: Spec, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _content(spec: Spec, path: str, place: str) -> str:
     """SHA-256 of a file, or of the card of a folder (all its small files)."""
-    from pathlib import Path
-
     there = Path(spec.place(path))
     if there.is_file():
         return sha256(there)

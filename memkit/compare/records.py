@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from memkit.types import Answer, Decision, Fact, Hit, Passage, Prompt, Question
 __all__ = ["SCHEMA", "AnswerRecord", "CellRecord", "EditRecord", "Record", "line", "read"]
 
 SCHEMA = 1
+Share = Callable[[Any], Any]
 ODD = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 
@@ -115,8 +116,11 @@ def line(record: Record) -> bytes:
     return (json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def read(values: Mapping[str, Any]) -> Record:
+def read(values: Mapping[str, Any], share: Share = lambda part: part) -> Record:
     """The record of a line that was parsed.
+
+    `share` is given questions, facts, passages and texts, which many records have in common, and
+    gives back the equal one that is to stand for all.
 
     Raises `BadInput` for a line of another schema or kind, or with other fields.
     """
@@ -127,7 +131,7 @@ def read(values: Mapping[str, Any]) -> Record:
         )
     try:
         if values["kind"] == "answer":
-            return _answer(values)
+            return _answer(values, share)
         if values["kind"] == "edit":
             return EditRecord(**{k: _tuple(v) for k, v in values.items()})
         if values["kind"] == "cell":
@@ -140,16 +144,18 @@ def read(values: Mapping[str, Any]) -> Record:
     raise BadInput(f"a record has kind {values['kind']!r}; allowed: answer, edit, cell.")
 
 
-def _answer(values: Mapping[str, Any]) -> AnswerRecord:
+def _answer(values: Mapping[str, Any], share: Share) -> AnswerRecord:
     given = values["answer"]
-    hits = [Hit(Passage(**h["passage"]), _number(h["score"]), h["rank"]) for h in given["hits"]]
+    hits = [
+        Hit(share(Passage(**h["passage"])), _number(h["score"]), h["rank"]) for h in given["hits"]
+    ]
     answer = Answer(
         text=given["text"],
-        question=Question(**{k: _tuple(v) for k, v in given["question"].items()}),
-        decision=_decision(given["decision"]),
+        question=share(Question(**{k: _tuple(v) for k, v in given["question"].items()})),
+        decision=_decision(given["decision"], share),
         hits=tuple(hits),
-        edits=tuple(given["edits"]),
-        prompt=Prompt(**{k: _tuple(v) for k, v in given["prompt"].items()}),
+        edits=share(tuple(given["edits"])),
+        prompt=share(Prompt(**{k: _tuple(v) for k, v in given["prompt"].items()})),
         logprob=_number(given["logprob"]),
         seconds=given["seconds"],
     )
@@ -157,15 +163,17 @@ def _answer(values: Mapping[str, Any]) -> AnswerRecord:
     rest = {
         **values,
         "answer": answer,
-        "fact": None if fact is None else Fact(**{k: _tuple(v) for k, v in fact.items()}),
+        "fact": None if fact is None else share(Fact(**{k: _tuple(v) for k, v in fact.items()})),
+        **{name: share(values[name]) for name in ("cell", "id", "role", "scored", "kind")},
     }
     return AnswerRecord(**rest)
 
 
-def _decision(values: Mapping[str, Any]) -> Decision:
+def _decision(values: Mapping[str, Any], share: Share) -> Decision:
     numbers = {k: None if values[k] is None else _number(values[k]) for k in ("score", "threshold")}
-    passages = tuple(Passage(**passage) for passage in values["passages"])
-    return Decision(**{**values, **numbers, "passages": passages})
+    passages = tuple(share(Passage(**passage)) for passage in values["passages"])
+    decision: Decision = share(Decision(**{**values, **numbers, "passages": passages}))
+    return decision
 
 
 def _number(value: Any) -> float:

@@ -70,21 +70,26 @@ class Results:
         return None
 
 
-def results(folder: str | os.PathLike[str]) -> Results:
+def results(folder: str | os.PathLike[str], manifest: Mapping[str, Any] | None = None) -> Results:
     """Read a folder that `run` wrote, also while it runs.
 
-    Records of cells that are not in the newest specification are left aside.
+    Records of cells that are not in the newest specification are left aside. The file is read line
+    by line, and what records have in common (questions, passages, prompts) is kept once.
+
+    `manifest` is that of the run, where it is known and not to be read.
 
     Raises `BadInput` for a folder that is none, or was written by another version.
     """
     place = Path(folder)
-    manifest = read_manifest(place)
+    manifest = read_manifest(place) if manifest is None else manifest
     axes = ("id", "model", "memory", "benchmark", "seed", "count", "schedule")
     cells = [Cell(**{axis: row[axis] for axis in axes}) for row in manifest["cells"]]
     answers: defaultdict[str, list[AnswerRecord]] = defaultdict(list)
     edits: defaultdict[str, list[EditRecord]] = defaultdict(list)
     ends: dict[str, CellRecord] = {}
-    for record in stored(place):
+    kept: dict[Any, Any] = {}
+    known = {cell.id for cell in cells}
+    for record in stored(place, known, lambda part: kept.setdefault(part, part)):
         if isinstance(record, AnswerRecord):
             answers[record.cell].append(record)
         elif isinstance(record, EditRecord):

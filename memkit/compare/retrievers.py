@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from memkit.compare.rows import Rows
+from memkit.errors import BadInput
 from memkit.retrieval.base import Retriever
 from memkit.retrieval.hybrid import DEPTH, RRF_K, Fusion, Normalise
 from memkit.types import Hit, Passage
@@ -47,6 +48,12 @@ class BM25:
     k1: float = 0.9
     b: float = 0.4
 
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        from memkit.retrieval.bm25 import check_parameters
+
+        check_parameters(self.engine, self.k1, self.b)
+
     def build(self, material: Material) -> Retriever:
         """Open or index."""
         from memkit.retrieval import bm25
@@ -64,16 +71,24 @@ class Dense:
     encoder: str | None = None
     query_batch_size: int = 1
 
+    def __post_init__(self) -> None:
+        """Check the number."""
+        if self.query_batch_size < 1:
+            raise BadInput(
+                f"query_batch_size is {self.query_batch_size}; allowed: at least 1. Leave it out."
+            )
+
     def build(self, material: Material) -> Retriever:
         """Open or encode."""
         from memkit.retrieval.dense import Dense as Index
         from memkit.retrieval.encoders import PACKAGED
 
+        encoder = None if self.encoder is None else material.place(self.encoder)
         if self.path is not None:
-            index = Index.open(material.place(self.path), self.encoder)
+            index = Index.open(material.place(self.path), encoder)
         else:
             folder = material.folder / f"dense-{len(list(material.folder.iterdir()))}"
-            index = Index.build(material.passages, folder, encoder=self.encoder or PACKAGED)
+            index = Index.build(material.passages, folder, encoder=encoder or PACKAGED)
         index.query_batch_size = self.query_batch_size
         return index
 
@@ -89,12 +104,19 @@ class Hybrid:
     normalise: Normalise = "min-max"
     depth: int = DEPTH
 
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        self._over([Given({})] * len(self.of))
+
     def build(self, material: Material) -> Retriever:
         """Fuse."""
+        return self._over([material.other(name) for name in self.of])
+
+    def _over(self, parts: Sequence[Retriever]) -> Retriever:
         from memkit.retrieval.hybrid import Hybrid as Fused
 
         return Fused(
-            [material.other(name) for name in self.of],
+            parts,
             fusion=self.fusion,
             rrf_k=self.rrf_k,
             weights=self.weights,
@@ -121,13 +143,19 @@ class GenRead:
     prompt: str | None = None
     max_new_tokens: int = 150
 
+    def __post_init__(self) -> None:
+        """Check the prompt."""
+        self._by(None)
+
     def build(self, material: Material) -> Retriever:
         """Ask the model."""
+        return self._by(material.lm)
+
+    def _by(self, lm: Any) -> Retriever:
         from memkit.retrieval import genread
 
-        return genread.GenRead(
-            material.lm, prompt=self.prompt or genread.PROMPT, max_new_tokens=self.max_new_tokens
-        )
+        prompt = self.prompt or genread.PROMPT
+        return genread.GenRead(lm, prompt=prompt, max_new_tokens=self.max_new_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +204,15 @@ class RemoteLucene:
 
     shards: tuple[tuple[str, str], ...]
 
+    def __post_init__(self) -> None:
+        """Check the addresses."""
+        self._named()
+
     def build(self, material: Material) -> Retriever:
         """Name the servers."""
+        return self._named()
+
+    def _named(self) -> Retriever:
         from memkit.retrieval.remote_lucene import RemoteLucene as Remote
 
         return Remote(self.shards)

@@ -118,7 +118,8 @@ def _kind(spec: Spec, name: str, place: str) -> tuple[Kind, Mapping[str, Any], s
     if part is not None:
         place = f"routers.{name}"
     if known not in ROUTERS:
-        raise BadInput(f"{place} is {known!r}, no router; {near(known, [*spec.routers, *ROUTERS])}")
+        names = [*spec.routers, *ROUTERS] if part is None else ROUTERS
+        raise BadInput(f"{place} is {known!r}, no router; {near(known, names)}")
     return ROUTERS[known], {} if part is None else part.settings, place
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from memkit import benchmarks
 from memkit.benchmarks.base import Benchmark
-from memkit.compare.spec import EditsSpec, Spec
+from memkit.compare.spec import EditsSpec, Spec, near
 from memkit.errors import BadInput
 from memkit.showcase import sample
 from memkit.types import Fact, Question
@@ -64,15 +64,18 @@ class Rows:
 
     @cached_property
     def sha256(self) -> str:
-        """Of rows, facts and all else that an answer can depend on."""
-        return digest(
-            {
-                "rows": [asdict(row) for row in self.rows],
-                "facts": [asdict(fact) for fact in self.facts],
-                "fit": [asdict(question) for question in self.fit],
-                "corpus": self.corpus_sha256,
-            }
-        )
+        """Of all that an answer can depend on."""
+        return digest([self.asked_sha256, self.fit_sha256, self.corpus_sha256])
+
+    @cached_property
+    def asked_sha256(self) -> str:
+        """Of rows and facts."""
+        return digest([[asdict(row) for row in self.rows], [asdict(fact) for fact in self.facts]])
+
+    @cached_property
+    def fit_sha256(self) -> str:
+        """Of what routers are fitted on."""
+        return digest([asdict(question) for question in self.fit])
 
     @cached_property
     def corpus_sha256(self) -> str:
@@ -105,8 +108,10 @@ def rows(spec: Spec, name: str, seed: int) -> Rows:
     wanted = spec.benchmarks[name]
     path = None if wanted.path is None else spec.place(wanted.path)
     known = wanted.name or name
+    if known not in benchmarks.BENCHMARKS:
+        raise BadInput(f"no benchmark is named {known!r}; {near(known, benchmarks.BENCHMARKS)}")
     bench = benchmarks.load(known, path, wanted.split, wanted.limit)
-    facts = _facts(bench, known, spec.edits, seed, name)
+    facts = _facts(bench, known, spec.edits, seed)
     subjects = {fact.subject for fact in facts}
     asked = list(_probes(bench, facts, spec.edits))
     free = [q for q in bench.questions if q.subject not in subjects and q.answers]
@@ -116,8 +121,8 @@ def rows(spec: Spec, name: str, seed: int) -> Rows:
     asked += [Row(f"question/{_id(q, i)}", "question", q) for i, q in enumerate(chosen)]
     if not asked:
         raise BadInput(
-            f"benchmarks.{name} gives nothing to ask: {len(bench.questions)} questions, "
-            f"{len(facts)} facts to write; allowed: at least one row. Give it questions, or [edits]"
+            f"there is nothing to ask: {len(bench.questions)} questions, "
+            f"{len(facts)} facts to write; allowed: at least one row. Give it questions or [edits]."
         )
     return Rows(bench, seed, facts, tuple(asked), tuple(_sampled(rest, wanted.fit, seed)))
 
@@ -128,9 +133,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _facts(
-    bench: Benchmark, known: str, edits: EditsSpec | None, seed: int, name: str
-) -> tuple[Fact, ...]:
+def _facts(bench: Benchmark, known: str, edits: EditsSpec | None, seed: int) -> tuple[Fact, ...]:
     """The facts that are written: of a world, what it knows, changed; else the benchmark's own."""
     if edits is None or not bench.facts:
         return ()
@@ -140,7 +143,7 @@ def _facts(
     if len(one) < edits.facts:
         raise BadInput(
             f"edits.facts is {edits.facts}; allowed: 1 to {len(one)}, the facts about different "
-            f"subjects in benchmarks.{name}. Ask for fewer, or take more of the benchmark."
+            f"subjects that it has. Ask for fewer, or take more of the benchmark."
         )
     return tuple(random.Random(seed).sample(one, edits.facts))
 

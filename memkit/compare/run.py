@@ -63,8 +63,12 @@ def run(
             how = "interrupted" if isinstance(error, KeyboardInterrupt) else repr(error)
             raise
         finally:
-            write_manifest(ended(manifest, made, session.ended(), how), folder)
-    return results(folder)
+            manifest = ended(manifest, made, session.ended(), how)
+            try:
+                write_manifest(manifest, folder)
+            except OSError as error:  # the disk is full: what is known is given all the same
+                announce(f"the manifest stays as it was when the run began, {error}")
+    return results(folder, manifest)
 
 
 class _Session:
@@ -96,8 +100,8 @@ class _Session:
 
     def _track(self, cell: str, send: Tracker) -> None:
         """Send a cell's scores; where that fails it is said, and the run goes on."""
-        stored_here = (record for record in stored(self.log.path.parent) if record.cell == cell)
-        records = [record for record in stored_here if isinstance(record, AnswerRecord)]
+        own = stored(self.log.path.parent, {cell})
+        records = [record for record in own if isinstance(record, AnswerRecord)]
         try:
             send(self.grid.find(cell), cell_metrics(records))
         except Exception as error:  # whatever a service and its client may raise

@@ -31,12 +31,26 @@ def made(kind: type[T], settings: Mapping[str, Any], place: str) -> T:
     values = {
         name: _value(hints[name], value, f"{place}.{name}") for name, value in settings.items()
     }
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if field.init and field.name not in values and _required(field):
+            raise BadInput(
+                f"{place}.{field.name} is missing; allowed: {_words(hints[field.name])}. Write one."
+            )
     try:
         return kind(**values)
     except BadInput as error:
         raise BadInput(f"{place}: {error}") from error
-    except TypeError as error:
-        raise BadInput(f"{place} lacks a setting ({error}); allowed: all of them.") from error
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    missing = dataclasses.MISSING
+    return field.default is missing and field.default_factory is missing
+
+
+def _words(hint: Any) -> str:
+    """What a setting may be, in words."""
+    choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+    return " or ".join(map(repr, choices)) or str(getattr(hint, "__name__", hint))
 
 
 def _value(hint: Any, value: Any, place: str) -> Any:

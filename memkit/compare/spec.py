@@ -71,15 +71,9 @@ __all__ = [
 ]
 
 Schedule = Literal["batch", "sequential"]
-Role = Literal["question", "asked", "reliability", "generalisation", "portability", "locality"]
-ROLES: tuple[Role, ...] = (
-    "question",
-    "asked",
-    "reliability",
-    "generalisation",
-    "portability",
-    "locality",
-)
+Probe = Literal["asked", "reliability", "generalisation", "portability", "locality"]
+PROBES: tuple[Probe, ...] = ("asked", "reliability", "generalisation", "portability", "locality")
+ROLES = ("question", *PROBES)
 ANY = "*"
 
 
@@ -122,7 +116,7 @@ class EditsSpec(Closed):
     facts: int = Field(default=20, ge=1)
     counts: tuple[int, ...] = (1,)
     schedules: tuple[Schedule, ...] = ("batch",)
-    probes: tuple[Role, ...] = ROLES[1:]
+    probes: tuple[Probe, ...] = PROBES
 
     @model_validator(mode="after")
     def _fit(self) -> EditsSpec:
@@ -132,10 +126,9 @@ class EditsSpec(Closed):
                     f"counts has {count}; allowed: 1 to {self.facts}, the number of facts. Ask for "
                     "more facts, or a smaller count"
                 )
-        if len(set(self.counts)) < len(self.counts) or not self.counts:
-            raise ValueError(
-                f"counts is {list(self.counts)}; allowed: one number or more, each once"
-            )
+        _once("counts", self.counts)
+        _once("schedules", self.schedules)
+        _once("probes", self.probes)
         return self
 
 
@@ -188,6 +181,11 @@ class Spec(Closed):
     batch_size: int = Field(default=32, ge=1)
     folder: Path = Path()
 
+    @model_validator(mode="after")
+    def _each(self) -> Spec:
+        _once("seeds", self.seeds)
+        return self
+
     def place(self, path: str) -> str:
         """A path as seen from here, where there is such a thing; else the name as it is."""
         there = self.folder / Path(path).expanduser()
@@ -234,12 +232,23 @@ def _spec(values: dict[str, Any], folder: Path, origin: str) -> Spec:
     return spec.model_copy(update={"memories": _spread(spec)})
 
 
+def _once(name: str, values: tuple[int | str, ...]) -> None:
+    """Refuse none, and one that is there twice."""
+    if not values or len(set(values)) < len(values):
+        raise ValueError(f"{name} is {list(values)}; allowed: one or more, each once")
+
+
 def _spread(spec: Spec) -> dict[str, MemorySpec]:
     """The memories, with those that stand for many in the place of "*"."""
     from memkit.editors import EDITORS
 
     made: dict[str, MemorySpec] = {}
     for name, memory in spec.memories.items():
+        if memory.retriever == ANY and not spec.retrievers:
+            raise BadInput(
+                f'memories.{name}.retriever is "*", and the file has no [retrievers]; allowed: "*" '
+                "for each of these. Write a table for each that is meant."
+            )
         editors = [*spec.editors] or [*EDITORS] if memory.editor == ANY else [memory.editor]
         retrievers = [*spec.retrievers] if memory.retriever == ANY else [memory.retriever]
         for editor in editors:
@@ -247,9 +256,12 @@ def _spread(spec: Spec) -> dict[str, MemorySpec]:
                 parts = [name]
                 parts += [str(editor)] * (memory.editor == ANY)
                 parts += [str(retriever)] * (memory.retriever == ANY)
-                made[" ".join(parts)] = memory.model_copy(
-                    update={"editor": editor, "retriever": retriever}
-                )
+                if (full := " ".join(parts)) in made:
+                    raise BadInput(
+                        f'two memories are called {full!r}, one of them by "*"; allowed: each name '
+                        "once. Rename one."
+                    )
+                made[full] = memory.model_copy(update={"editor": editor, "retriever": retriever})
     return made
 
 
@@ -263,6 +275,8 @@ def _told(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{place} is missing; allowed: a value. Write one.{more}"
     message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    if first["type"] == "value_error" and isinstance(first["input"], Mapping):  # of a whole table
+        return f"{place}: {message}.{more}" if first["loc"] else f"{message}.{more}"
     shown = repr(first["input"])
     return f"{place} is {shown if len(shown) < 80 else shown[:77] + '...'}: {message}.{more}"
 

@@ -6,7 +6,9 @@ end a run.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +22,7 @@ from memkit.errors import BadInput, MissingDependency
 __all__ = ["TRACKERS", "Tracker", "cell_metrics", "tracker"]
 
 Tracker = Callable[[Cell, Mapping[str, float]], None]
+REFUSED = "/\\#?%:"  # letters that Weights & Biases refuses in a project's name
 
 
 def tracker(name: str, project: str) -> Tracker:
@@ -37,7 +40,12 @@ def tracker(name: str, project: str) -> Tracker:
             "out: the records are the same."
         ) from error
     send = TRACKERS[name]
-    return lambda cell, metrics: send(package, project, cell, metrics)
+
+    def sent(cell: Cell, metrics: Mapping[str, float]) -> None:
+        with contextlib.redirect_stdout(sys.stderr):  # what they say is no result
+            send(package, project, cell, metrics)
+
+    return sent
 
 
 def cell_metrics(records: list[AnswerRecord]) -> dict[str, float]:
@@ -60,9 +68,12 @@ def _axes(cell: Cell) -> dict[str, Any]:
 
 def _wandb(package: Any, project: str, cell: Cell, metrics: Mapping[str, float]) -> None:
     """Weights & Biases, and Trackio, which has its calls."""
-    package.init(project=project, name=cell.name, config=_axes(cell))
-    package.log(dict(metrics))
-    package.finish()
+    name = "".join("-" if letter in REFUSED else letter for letter in project)
+    package.init(project=name, name=cell.name, config=_axes(cell))
+    try:
+        package.log(dict(metrics))
+    finally:
+        package.finish()
 
 
 def _mlflow(package: Any, project: str, cell: Cell, metrics: Mapping[str, float]) -> None:

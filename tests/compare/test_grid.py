@@ -38,6 +38,7 @@ CHANGES = [
     (("routers", "popularity", "scope"), "global", {"routed"}),
     (("max_new_tokens",), 8, {"plain", "bm25", "ft", "routed"}),
     (("benchmarks", "small", "questions"), 11, {"plain", "bm25", "ft", "routed"}),
+    (("benchmarks", "small", "fit"), 9, {"routed"}),
     (("template",), {"question": "{question}"}, {"plain", "bm25", "ft", "routed"}),
 ]
 
@@ -82,6 +83,35 @@ def test_impossible_pairs_are_listed_once(wanted, tmp_path):
     wanted["on_impossible"] = "refuse"
     with pytest.raises(BadInput, match="3 pairs are impossible: plain on bert"):
         grid(read_spec(wanted))
+
+
+def test_another_corpus_changes_the_memories_that_read_it(wanted, small_world, tmp_path):
+    before = ids(wanted)
+    shutil.copytree(small_world, tmp_path / "world")
+    wanted["benchmarks"]["small"]["path"] = str(tmp_path / "world")
+    assert ids(wanted) == before
+    (file,) = (tmp_path / "world").glob("passages*")
+    file.write_text(file.read_text(encoding="utf-8").replace("born", "bred"), encoding="utf-8")
+    after = ids(wanted)
+    changed = {name.split(" on ")[0] for name, id in after.items() if before[name] != id}
+    assert changed == {"bm25", "routed"}
+
+
+def test_a_corpus_of_statistics_is_known_by_its_content(wanted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the file's own folder is ".", too
+    (tmp_path / "texts.txt").write_text("One text.\n", encoding="utf-8")
+    wanted["editors"]["rome"] = {"statistics": {"corpus": "texts.txt"}}
+    wanted["memories"] = {"rome": {"editor": "rome"}}
+    before = ids(wanted)
+    (tmp_path / "texts.txt").write_text("Another text.\n", encoding="utf-8")
+    assert not set(before.values()) & set(ids(wanted).values())
+
+
+def test_an_editor_without_its_networks_is_impossible(wanted):
+    wanted["memories"]["mend"] = {"editor": "mend"}
+    (pair,) = grid(read_spec(wanted)).impossible
+    assert (pair.model, pair.memory, pair.benchmark) == ("tiny", "mend", None)
+    assert "editors.mend.networks" in pair.why
 
 
 def test_what_a_benchmark_lacks_is_said(wanted):

@@ -79,6 +79,15 @@ def test_text_of_a_record_cannot_end_the_data(ran, page):
     assert answers == sum(len(outcome.answers) for outcome in ran.done) == data["all"]
 
 
+def test_a_memory_may_be_called_anything(ran):
+    cells = [dataclasses.replace(o, cell=dataclasses.replace(o.cell, memory=r"_$\frac$ <b>"))
+             for o in ran.outcomes if o.cell.memory == "bm25"]  # fmt: skip
+    made = html([dataclasses.replace(ran, outcomes=tuple(cells))])
+    legends = re.findall(r"<text[^>]*>\u200b([^<]*)</text>", made)
+    assert legends
+    assert set(legends) == {"_$\\frac$ &lt;b&gt;"}
+
+
 def test_a_run_of_which_nothing_is_done_has_a_page_too(ran):
     outcomes = tuple(dataclasses.replace(outcome, end=None) for outcome in ran.outcomes)
     made = html([dataclasses.replace(ran, outcomes=outcomes)])

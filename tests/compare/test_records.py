@@ -68,6 +68,16 @@ def test_another_schema_is_refused(change, said):
         read(values)
 
 
+def test_what_records_have_in_common_is_kept_once():
+    kept = {}
+    values = json.loads(line(answer()))
+    one, two = (read(values, lambda part: kept.setdefault(part, part)) for _ in range(2))
+    assert one == two == read(values) == answer()
+    assert one.answer.question is two.answer.question is not read(values).answer.question
+    assert one.answer.prompt is two.answer.prompt
+    assert one.answer.hits[0].passage is one.answer.decision.passages[0]
+
+
 def test_every_field_is_documented():
     for kind in (AnswerRecord, EditRecord):
         for field in dataclasses.fields(kind):

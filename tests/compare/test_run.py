@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
+import weakref
 
 import pytest
 
 import memkit.compare.worker
-from memkit.compare import results, run
-from memkit.compare.executors import Serial
+from memkit.compare import grid, read_spec, results, run
+from memkit.compare.executors import Serial, attempt
 from memkit.compare.log import locked
 from memkit.compare.records import line
 from memkit.compare.worker import Worker
 from memkit.errors import BadInput
 from memkit.lm.model import LM
+
+RUN = importlib.import_module("memkit.compare.run")  # the package has a function of that name
 
 
 def same(found):
@@ -150,6 +154,66 @@ def test_on_a_full_disk_the_cell_fails_and_the_rest_goes_on(wanted, tmp_path, mo
     assert failed.end.traceback
     assert failed.answers == ()
     assert len(run(wanted, tmp_path).done) == 5
+
+
+def test_where_nothing_can_be_written_at_the_end_the_results_are_given(
+    wanted, tmp_path, monkeypatch
+):
+    wanted["memories"] = {"plain": {}, "bm25": wanted["memories"]["bm25"]}
+    real, written = os.write, []
+
+    def full(file, data):
+        if b'"kind": ' not in bytes(data):
+            return real(file, data)
+        if len(written) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(data)
+        return real(file, data)
+
+    def no_room(manifest, folder):
+        if manifest["sessions"][-1]["how"] is not None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_manifest(manifest, folder)
+
+    write_manifest, said = RUN.write_manifest, []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        patch.setattr(RUN, "write_manifest", no_room)
+        found = run(wanted, tmp_path, announce=said.append)
+    assert [outcome.cell.memory for outcome in found.failures] == ["plain", "bm25"]
+    assert all("No space left" in outcome.end.error for outcome in found.failures)
+    assert any("the manifest stays as it was" in text for text in said)
+    assert len(run(wanted, tmp_path).done) == 2
+
+
+@pytest.mark.parametrize("kind", ["torch", "memory"])
+def test_what_filled_the_memory_is_let_go_before_the_cell_is_recorded(wanted, monkeypatch, kind):
+    import torch
+
+    class Big:
+        pass
+
+    alive = []
+
+    def filled(self, cell, *rest):
+        big = Big()
+        alive.append(weakref.ref(big))
+        try:
+            raise MemoryError
+        except MemoryError as error:
+            if kind == "memory":
+                raise
+            raise torch.OutOfMemoryError("CUDA out of memory.") from error
+
+    made = grid(read_spec(wanted))
+    monkeypatch.setattr(Worker, "asked", filled)
+    with Worker(made, "tiny") as worker:
+        ((end,),) = attempt(worker, made.cells[0], ())
+        assert end.status == "failed"
+        for (end,) in attempt(worker, made.cells[0], ()):
+            assert "Memory" in end.error
+            assert len(alive) == 2
+            assert alive[1]() is None
 
 
 def test_ctrl_c_ends_cleanly_and_the_next_run_goes_on(wanted, tmp_path):

@@ -37,11 +37,27 @@ PLACES = [
     (("edits", "facts"), 50, "benchmarks.small: count is 50", "allowed: 1 to 2"),
     (("benchmarks", "small", "split"), "tests", "benchmarks.small: split is 'tests'", "'known'"),
     (("models", "tiny", "path"), "no-such/model", "models.tiny.path is 'no-such/model'", "Hub"),
+    (("models", "tiny", "device"), "cudda", "models.tiny: device is 'cudda'", "cuda"),
+    (("models", "tiny", "dtype"), "flaot16", "models.tiny: dtype is 'flaot16'", "float16"),
+    (("seeds",), [1, 1], "seeds is [1, 1]", "each once"),
+    (("edits", "schedules"), [], "edits: schedules is []", "one or more"),
+    (("edits", "probes"), ["asked", "asked"], "edits: probes is", "each once"),
+    (("benchmarks", "popQ"), {}, "benchmarks.popQ: no benchmark", "Did you mean 'popqa'"),
+    (("editors", "unused"), {"lr": 1}, "editors.unused is 'unused', no editor", "'rome'"),
+    (("editors", "rome"), {"lrr": 1}, "editors.rome.lrr is unknown", "'lr'"),
+    (("retrievers", "h"), {"type": "hybrid", "of": ["bm25"]}, "retrievers.h", "at least 2"),
+    (("retrievers", "bm25", "k1"), -1, "retrievers.bm25: k1 is -1", "at least 0"),
+    (("retrievers", "dense"), {"query_batch_size": 0}, "retrievers.dense", "at least 1"),
+    (("retrievers", "genread"), {"prompt": "x"}, "retrievers.genread", "{question}"),
+    (("retrievers", "remote-lucene"), {"shards": []}, "retrievers.remote-lucene", "no shards"),
+    (("routers", "always"), {}, "routers.always.source is missing", "'weights' or 'retrieval'"),
+    (("memories", "all"), {"retriever": "*", "editor": "ft"}, "'all bm25'", "each name once"),
 ]
 
 
 @pytest.mark.parametrize(("place", "value", "where", "hint"), PLACES, ids=lambda x: str(x)[:40])
 def test_what_is_wrong_is_named_with_its_place(wanted, place, value, where, hint):
+    wanted["memories"]["all bm25"] = {}
     grid(read_spec(wanted))  # the trivial case: without the change it is fine
     changed = copy.deepcopy(wanted)
     table = changed
@@ -83,6 +99,13 @@ def test_a_star_stands_for_every_editor(wanted):
     assert list(spec.memories) == [f"all {name}" for name in EDITORS]
     for name in spec.memories:
         assert memory(spec, name).editor is not None
+
+
+def test_a_star_for_no_retriever_is_refused(wanted):
+    del wanted["retrievers"]
+    wanted["memories"] = {"all": {"retriever": "*"}}
+    with pytest.raises(BadInput, match="has no \\[retrievers\\]"):
+        read_spec(wanted)
 
 
 def test_the_published_specification_is_allowed():

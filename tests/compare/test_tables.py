@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -116,10 +118,34 @@ def test_csv_comes_back():
 def test_latex_escapes_what_it_must():
     text = latex([ODD])
     assert r"\caption{50 \% \& more}" in text
-    assert r"a\_b & x|y \\" in text
+    assert r"a\_b & x\textbar{}y \\" in text
     assert r"\{c\} & 1 \textless{} 2 \\" in text
     assert r"\textasciitilde{}note\textasciicircum{}" in text
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
+
+
+def test_markdown_takes_no_name_for_html():
+    text = markdown([Table("t", ("m", "p"), (("<b>", "<0.001"),))])
+    assert "| &lt;b> | <0.001 |" in text
+
+
+def test_latex_can_be_set_whatever_a_memory_is_called(tmp_path):
+    names = ["[1]", "* star", " [2]", "\\end{x}", "$_^~#%&{}", "a|b <c>", ""]
+    rows = tuple((name, "1") for name in names)
+    text = latex([Table("[t]", ("[m]", "n"), rows, "note"), ODD])
+    assert "{}[1] & 1" in text
+    pdflatex = shutil.which("pdflatex")
+    if pdflatex is None:
+        pytest.skip("needs pdflatex (Debian: apt-get install texlive-latex-recommended)")
+    page = (
+        rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{text}\end{{document}}"
+    )
+    (tmp_path / "page.tex").write_text(page, encoding="utf-8")
+    command = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL, timeout=60
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
 
 
 def test_two_runs_side_by_side(ran):

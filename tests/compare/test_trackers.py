@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import sqlite3
 import sys
 from types import SimpleNamespace
 
@@ -10,7 +12,10 @@ import numpy as np
 import pytest
 
 from memkit.compare import run
+from memkit.compare.trackers import cell_metrics
 from memkit.errors import BadInput, MissingDependency
+
+THEIRS = pytest.mark.filterwarnings("default")  # their warnings are no error of ours
 
 
 @pytest.fixture
@@ -57,6 +62,73 @@ def test_a_tracker_that_fails_ends_nothing(short, tmp_path, monkeypatch):
     found = run(short, tmp_path, track="wandb", announce=said.append)
     assert len(found.done) == 2
     assert sum("the tracker failed, AttributeError" in text for text in said) == 2
+
+
+def test_weights_and_biases_gets_a_name_that_it_takes_and_is_always_finished(
+    short, tmp_path, monkeypatch, capsys
+):
+    calls = []
+
+    def log(metrics):
+        print("logging")
+        raise OSError("no network")
+
+    double = SimpleNamespace(
+        init=lambda **told: calls.append(told["project"]),
+        log=log,
+        finish=lambda: calls.append("finish"),
+    )
+    monkeypatch.setitem(sys.modules, "wandb", double)
+    short["name"] = "a/b: 50 %?"
+    run(short, tmp_path, track="wandb")
+    assert calls == ["a-b- 50 --", "finish"] * 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "logging" in err
+
+
+def scores(found):
+    """What each cell's run is to have, by memory."""
+    return {
+        o.cell.memory: cell_metrics(list(o.answers))["exact_match/question"] for o in found.done
+    }
+
+
+@THEIRS
+def test_the_real_mlflow_has_the_scores(short, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow")
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    found = run(short, tmp_path / "x", track="mlflow")
+    client = mlflow.MlflowClient()
+    kept = client.search_runs([client.get_experiment_by_name("small").experiment_id])
+    assert {run.info.status for run in kept} == {"FINISHED"}
+    told = {run.data.params["memory"]: run.data.metrics["exact_match/question"] for run in kept}
+    assert told == scores(found)
+
+
+@THEIRS
+def test_the_real_trackio_has_the_scores(short, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    pytest.importorskip("trackio")
+    found = run(short, tmp_path / "x", track="trackio")
+    (file,) = (tmp_path / "trackio").glob("*.db")
+    with contextlib.closing(sqlite3.connect(file)) as base:
+        rows = base.execute("select run_name, metrics from metrics").fetchall()
+    told = {name.split(" on ")[0]: json.loads(row)["exact_match/question"] for name, row in rows}
+    assert told == scores(found)
+
+
+@THEIRS
+def test_the_real_wandb_has_a_run_for_each_cell(short, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    pytest.importorskip("wandb")
+    said = []
+    run(short, tmp_path / "x", track="wandb", announce=said.append)
+    assert not [text for text in said if "the tracker failed" in text]
+    files = [*tmp_path.glob("wandb/offline-run-*/*.wandb")]
+    assert len(files) == 2
+    assert all(b"exact_match/question" in file.read_bytes() for file in files)
 
 
 def test_an_unknown_or_absent_one_is_refused_before_anything_runs(short, tmp_path, monkeypatch):
