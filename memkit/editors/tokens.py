@@ -104,6 +104,14 @@ def _subject_end(fact: Fact) -> int:
     return fact.prompt.index(fact.subject) + len(fact.subject)
 
 
+def _offsets(lm: LM, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """A text's ids, without special tokens, and the characters of each."""
+    encoded = lm.tokenizer(
+        text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+    )
+    return list(encoded.input_ids), list(encoded.offset_mapping)
+
+
 def _row(lm: LM, text: str, start: int, end: int, target: Sequence[int]) -> Row:
     """The row of a text whose subject begins at character `start` and ends before `end`."""
     if not lm.tokenizer.is_fast:
@@ -111,13 +119,20 @@ def _row(lm: LM, text: str, start: int, end: int, target: Sequence[int]) -> Row:
             f"the tokenizer ({type(lm.tokenizer).__name__}) gives no character offsets; allowed: a "
             "fast one. Load the model with its tokenizer.json."
         )
-    encoded = lm.tokenizer(
-        text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
-    )
-    inner = list(encoded.input_ids)
-    places = [
-        i for i, (a, b) in enumerate(encoded.offset_mapping) if a < end and b > start and b > a
-    ]
+    inner, offsets = _offsets(lm, text)
+    if offsets and offsets[-1][1] < len(text.rstrip()):
+        # Offsets behind a character that the tokenizer drops are shifted: look without it
+        lost = {char for char in set(text) if _offsets(lm, f"a{char}a")[0] == _offsets(lm, "aa")[0]}
+        start, end = (sum(char not in lost for char in text[:n]) for n in (start, end))
+        kept, offsets = _offsets(lm, "".join(char for char in text if char not in lost))
+        offsets = offsets if kept == inner else []
+    places = [i for i, (a, b) in enumerate(offsets) if a < end and b > start and b > a]
+    if not places:
+        raise BadInput(
+            f"no token of {text[:60]!r} stands for the subject, as this tokenizer "
+            f"({type(lm.tokenizer).__name__}) drops characters; allowed: a subject that it can "
+            "write. Spell it otherwise."
+        )
     prompt = lm.codec.wrap(inner)
     shift = next(i for i in range(len(prompt)) if prompt[i : i + len(inner)] == inner)
     ids = (*prompt, *target[:-1])

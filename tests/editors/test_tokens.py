@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import tokenizers
+import transformers
 
 from memkit.editors.tokens import check_facts, drift_row, row, target_ids, target_text
 from memkit.errors import BadInput
+from memkit.lm.model import LM
 from memkit.testing.models import tiny_lm
 from memkit.types import Fact
 
@@ -147,6 +150,44 @@ def test_a_decoders_target_begins_with_one_space(lm, prompt, target, expected):
 def test_other_kinds_take_the_target_as_it_is(family):
     lm = tiny_lm(family)
     assert target_text(Fact("Peru", "{} is", "Lima"), lm) == "Lima"
+
+
+# a tokenizer that drops what it cannot write, and shifts the offsets of all that comes after
+
+
+@pytest.fixture(scope="module")
+def dropping():
+    inner = tokenizers.Tokenizer(tokenizers.models.BPE())
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(split=False)
+    inner.decoder = tokenizers.decoders.Metaspace()
+    trainer = tokenizers.trainers.BpeTrainer(special_tokens=["</s>"], show_progress=False)
+    inner.train_from_iterator(["The capital of Peru is Lima and So Paulo is large"], trainer)
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="</s>")
+    return LM(tiny_lm("gpt2").model, tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("subject", "prompt", "spelt"),
+    [
+        ("Peru", "The capital of ({}) is Lima", "Peru"),
+        ("S\u00e3o Paulo", "{} is", "So Paulo"),
+        ("S\u00e3o Paulo", "(S\u00e3o Paulo) \u6771\u4eac and {} is", "So Paulo"),
+        ("\u6771Peru\u4eac", "The capital of {}", "Peru"),
+    ],
+)
+def test_the_subject_is_found_behind_characters_that_are_dropped(dropping, subject, prompt, spelt):
+    found = row(dropping, Fact(subject, prompt, "Lima"))
+    assert list(found.ids) == dropping.tokenizer(prompt.replace("{}", subject)).input_ids
+    through = decoded(dropping, found.ids[: found.subject + 1]).rstrip()
+    assert through.endswith(spelt)
+    assert not decoded(dropping, found.ids[: found.subject]).rstrip().endswith(spelt)
+    own = decoded(dropping, found.ids[found.first : found.subject + 1])
+    assert own.replace(" ", "") == spelt.replace(" ", "")
+
+
+def test_a_subject_of_which_nothing_is_left_is_named(dropping):
+    with pytest.raises(BadInput, match=r"no token of 'The capital of \(.*drops characters"):
+        row(dropping, Fact("\u6771\u4eac", "The capital of ({}) is", "Lima"))
 
 
 # what is refused
