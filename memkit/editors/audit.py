@@ -139,6 +139,7 @@ def audit(base: Model, edited: Edited, subjects: Sequence[str | Fact] = ()) -> A
     (its model may be `base`: the edit is set aside meanwhile), a saved one, an `Adapter`, or the
     folder of one of these. subjects: candidates, hundreds of them, as text or as facts, whose
     prompts are then read up to the subject; several facts of one subject count as one candidate.
+    Weights of two precisions are compared in the coarser one.
 
     Raises `BadInput` if the two are not of one shape, or the edit changes no weights;
     `UnsupportedModel` for subjects with other models than decoders.
@@ -186,18 +187,24 @@ def _differences(base: LM, edited: Edited) -> tuple[dict[str, LowRank], list[str
         )
     changed: dict[str, LowRank] = {}
     others = []
-    for name, before in own.items():
-        after = other[name].detach().to(before.device)
-        if torch.equal(before, after.to(before.dtype)) and before.dtype == after.dtype:
+    for name in own:
+        before, after = _alike(own[name].detach(), other[name].detach())
+        if torch.equal(before, after):
             continue
         module, _, part = name.rpartition(".")
         site = _site(base, module) if part == "weight" else None
         if site is None:
             others.append(name)
             continue
-        difference = (after.double() - before.detach().double()).cpu()
+        difference = after.cpu().double() - before.cpu().double()
         changed[module] = of_matrix(difference.T if site.turned else difference)
     return changed, others
+
+
+def _alike(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the coarser one's precision: a model that was rounded as a whole is no edited one."""
+    coarse = max(before.dtype, after.dtype, key=lambda dtype: torch.finfo(dtype).eps)
+    return before.to(coarse), after.to(before.device, coarse)
 
 
 def _described(site: Site, values: Tensor) -> ChangedMap:

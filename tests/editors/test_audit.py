@@ -92,6 +92,24 @@ def test_an_edit_a_model_a_path_and_an_adapter_say_the_same(tmp_path):
     assert state_hash(lm) == before
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_copy_that_was_rounded_is_no_edited_one(dtype):
+    """A release in half precision beside a base in full: the edited map alone is named."""
+    base, lm = tiny_lm("llama"), tiny_lm("llama")
+    assert not audit(base, cast(tiny_lm("llama"), dtype)).maps
+    ROME(layer=1, **PLAIN).apply(lm, FACTS[:1])
+    report = audit(base, cast(lm, dtype))
+    assert [one.name for one in report.maps] == ["model.layers.1.mlp.down_proj"]
+    assert report.others == ()
+    assert report.edits == 1
+    assert audit(cast(base, dtype), lm).edits == 1  # and the other way round
+
+
+def cast(lm, dtype):
+    lm.model.to(dtype)
+    return lm
+
+
 def test_other_methods_are_seen_for_what_they_are():
     base, lm = tiny_lm("gpt2"), tiny_lm("gpt2")
     with FineTune(layer=1, epochs=5, lr=1e-2, guards=OPEN).apply(lm, FACTS):
