@@ -221,6 +221,45 @@ def test_its_weight_holds_it_back_and_without_both_it_is_plain():
     assert torch.equal(lm.layout.site(lm.model, 1).weight, weights[0.0])
 
 
+def loop(lm, base, facts, sign, weight, lr, steps):
+    """Adam on `sign` times the mean loss of the targets plus KL(base || now), in plain loops."""
+    parameter = lm.layout.site(lm.model, 1).parameter.requires_grad_(True)
+    optimiser = torch.optim.Adam([parameter], lr=lr)
+    rows = [(lm.codec.prompt(f.text), lm.codec.target(f" {f.target}")) for f in facts]
+    texts = [torch.tensor([lm.codec.prompt(text)]) for text in TEXTS]
+    for _ in range(steps):
+        optimiser.zero_grad()
+        losses, kl = [], []
+        for given, target in rows:
+            logits = lm.model(input_ids=torch.tensor([given + target])).logits[0].log_softmax(-1)
+            picked = logits[len(given) - 1 : -1][range(len(target)), target]
+            losses.append(-picked.mean())
+        for ids in texts:
+            with torch.no_grad():
+                old = base.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+            new = lm.model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+            kl.append((old.exp() * (old - new)).sum(-1))
+        (sign * torch.stack(losses).mean() + weight * torch.cat(kl).mean()).backward()
+        optimiser.step()
+    return parameter.detach()
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_bounded_ascent_and_dinm_are_their_formulae(family):
+    """-L + w KL, and c L_edit + KL."""
+    held = {"lr": 3e-3, "guards": OPEN, "control": TEXTS, "layer": 1}
+    ascent = KLBoundedAscent(kl_weight=3.0, kl_bound=math.inf, epochs=6, stop_loss=math.inf, **held)
+    dinm = DINM(steps=6, edit_weight=0.3, **held)
+    for editor, sign, weight in ((ascent, -1.0, 3.0), (dinm, 0.3, 1.0)):
+        lm, other, base = (tiny_lm(family) for _ in range(3))
+        editor.apply(lm, PAIRS)
+        wanted = loop(other, base, PAIRS, sign, weight, 3e-3, 6)
+        plain = base.layout.site(base.model, 1).parameter
+        assert (wanted - plain).abs().max() > 1e-2
+        found = lm.layout.site(lm.model, 1).parameter
+        torch.testing.assert_close(found, wanted, atol=2e-5, rtol=1e-3)
+
+
 def test_the_bound_is_kept_in_half_precision_and_over_steps():
     lm, base = tiny_lm("gpt2"), tiny_lm("gpt2")
     lm.model.to(torch.bfloat16)
