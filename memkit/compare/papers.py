@@ -1,147 +1,119 @@
-"""A paper's tables beside our own: settings of its methods, and the figures that it published.
+"""A paper's file: the editors of its table with their settings, and the figures that it printed.
 
-    paper = "Hartvigsen et al., NeurIPS 2023"
-
-    [every_editor]                      # holds for all editors that do not say otherwise
+    [settings]                          # of every editor
     on_guard = "warn"
 
-    [editors.GRACE]                     # the key is a row's name, and the method unless `type` says
-    type = "grace"                      # another
-    replacement = "prompt"
+    [editors.FT]                        # the key is the row, `type` the method, as in a comparison
+    type = "ft"
+    lr = 1e-2
 
-    [run.zsre]                          # what the paper's own script asks for, checked by it
-    edits = 100
-
-    [published.zsre]                    # figures as the paper prints them, by row
-    of = "google/t5-small-ssm-nq, token F1"
-    tag = "quoted"
+    [published.zsre]
+    tag = "recalled"                    # or "verified": read in the paper or its code
+    of = "T5, token F1"
     columns = ["TRR", "ERR"]
-    rows.GRACE = [".69", ".96"]
 
-Unlike a comparison's specification (`memkit.compare.spec`) it does not say what is asked: a paper
-has its own protocol. Tags: "verified" was read in the paper or its code, "quoted" in another
-document that gives the source, "recalled" in neither.
+    [published.zsre.rows]
+    FT = [0.56, 0.82]
+
+The scripts of docs/comparisons read such files, and print what they measured beside what was
+published.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from memkit.compare.settings import made
-from memkit.compare.spec import Closed, Part, near
+from memkit.compare.spec import Part, near
 from memkit.editors import EDITORS
 from memkit.editors.base import Editor
 from memkit.errors import BadInput
 
 __all__ = ["Paper", "Published", "read_paper"]
 
-T = TypeVar("T")
 
+class Published(BaseModel):
+    """A published table: of what, how far it was checked, and a row of figures for each method.
 
-class Published(Closed):
-    """Figures of a paper: of which model, data and metric, and how they are known."""
+    `tag` is "verified" where the figures were read in the paper or its code, else "recalled". A
+    figure that the paper does not give is "".
+    """
 
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tag: Literal["verified", "recalled"]
     of: str
-    tag: Literal["verified", "quoted", "recalled"]
-    columns: tuple[str, ...] = Field(min_length=1)
-    rows: dict[str, tuple[str, ...]]
+    columns: tuple[str, ...]
+    rows: dict[str, tuple[float | str, ...]]
 
     @model_validator(mode="after")
-    def _even(self) -> Published:
-        for name, cells in self.rows.items():
-            if len(cells) != len(self.columns):
+    def _fit(self) -> Published:
+        for name, row in self.rows.items():
+            if len(row) != len(self.columns):
                 raise ValueError(
-                    f"rows.{name} has {len(cells)} figures; allowed: {len(self.columns)}, one for "
-                    "each of columns. Write an empty one where there is none"
+                    f"the row {name} has {len(row)} figures; allowed: {len(self.columns)}, one a "
+                    'column. Write "" for what is not given'
                 )
         return self
 
+    def beside(self, table: Sequence[Sequence[str]]) -> list[list[str]]:
+        """A table in text, header and rule first, with these figures in columns at its end.
 
-class Paper(Closed):
-    """The whole file; see the module."""
-
-    paper: str
-    every_editor: dict[str, Any] = Field(default={})
-    editors: dict[str, Part] = Field(default={})
-    run: dict[str, dict[str, Any]] = Field(default={})
-    published: dict[str, Published] = Field(default={})
-
-    def made_editors(self, **settings: Any) -> dict[str, Editor]:
-        """Every editor of the file by its name.
-
-        `settings` are those that no file can have, as texts of a world, for the editors that know
-        them and have no own. Raises `BadInput` for what is not allowed, with its place.
+        Rows go together by their first cells; what was published and not measured comes last.
         """
-        editors: dict[str, Editor] = {}
-        for name, part in self.editors.items():
-            known = name if part.type is None else part.type
-            if known not in EDITORS:
-                raise BadInput(f"editors.{name} is {known!r}, no editor; {near(known, EDITORS)}")
-            kind = EDITORS[known]
-            fields = {field.name for field in dataclasses.fields(kind)}
-            given = {key: value for key, value in settings.items() if key in fields}
-            values = {**self.every_editor, **given, **part.settings}
-            editors[name] = made(kind, values, f"editors.{name}")
-        return editors
+        header, rule, *rows = table
+        width = len(self.columns)
+        found = [[*header, *(f"{self.tag}: {name}" for name in self.columns)]]
+        found.append([*rule, *["---"] * width])
+        texts = {name: [_text(value) for value in row] for name, row in self.rows.items()}
+        found += [[*row, *texts.pop(row[0], [""] * width)] for row in rows]
+        blank = [""] * (len(header) - 1)
+        return found + [[name, *blank, *row] for name, row in texts.items()]
 
-    def made(self, kind: type[T], name: str) -> T:
-        """The table [run.NAME] as an instance of a dataclass. Raises `BadInput`."""
-        if name not in self.run:
-            raise BadInput(f"run.{name} is not there; {near(name, self.run)}")
-        return made(kind, self.run[name], f"run.{name}")
 
-    def beside(self, name: str, table: Sequence[Sequence[str]]) -> list[list[str]]:
-        """A measured table with the columns of [published.NAME] at its right, by row.
+class Paper(BaseModel):
+    """The file's tables; see the module."""
 
-        The table's first row is its header, the second one may be Markdown's rule, and a row's
-        first cell is its name. Rows that the paper does not have get empty cells.
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    settings: dict[str, Any] = {}
+    parts: dict[str, Part] = Field(default={}, alias="editors")
+    published: dict[str, Published] = {}
+
+    def editors(self) -> dict[str, Editor]:
+        """The editors, by their rows' names.
+
+        Raises `BadInput` for what is not allowed, with its place.
         """
-        found = self.published[name]
-        blank = [""] * len(found.columns)
-        rows = []
-        for number, (first, *cells) in enumerate(table):
-            own: Sequence[str] = found.rows.get(first, blank)
-            if not number:
-                own = [f"{column} ({found.tag})" for column in found.columns]
-            elif cells and set(cells) == {"---"}:
-                own = ["---"] * len(found.columns)
-            rows.append([first, *cells, *own])
-        return rows
+        return {name: self._editor(name, part) for name, part in self.parts.items()}
+
+    def _editor(self, name: str, part: Part) -> Editor:
+        known = part.type or name
+        if known not in EDITORS:
+            raise BadInput(f"editors.{name} is {known!r}, no editor; {near(known, EDITORS)}")
+        return made(EDITORS[known], {**self.settings, **part.settings}, f"editors.{name}")
 
 
-def read_paper(source: str | os.PathLike[str]) -> Paper:
-    """The file, with all its editors' settings checked.
+def read_paper(path: str | os.PathLike[str]) -> Paper:
+    """The file of a paper.
 
-    Raises `BadInput` for what is not allowed, with its place in the file and the nearest name.
+    Raises `BadInput` for one that cannot be read or has what is not allowed, with its place.
     """
-    path = Path(source)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        values: Mapping[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return Paper(**values)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
         raise BadInput(
-            f"{str(path)!r} cannot be read ({error.strerror}); allowed: a TOML file. Check the "
-            "path; docs/comparisons/lifelong.toml is one to start from."
+            f"{str(path)!r} cannot be read as a paper's file ({error}); allowed: tables settings, "
+            "editors and published, as docs/comparisons/grace.toml has them. Correct it."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{str(path)!r} is no TOML: {error}. Correct that line.") from error
-    try:
-        paper = Paper(**values)
-    except ValidationError as error:
-        unknown = [one for one in error.errors() if one["type"] == "extra_forbidden"]
-        first = [*unknown, *error.errors()][0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        if unknown:
-            names = (Published if len(first["loc"]) > 1 else Paper).model_fields
-            said = f"is unknown; {near(str(first['loc'][-1]), names)}"
-        else:
-            said = f"is not allowed: {first['msg'].removeprefix('Value error, ').rstrip('.')}."
-        raise BadInput(f"{path}: {place} {said}") from error
-    paper.made_editors()
-    return paper
+
+
+def _text(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"

@@ -1,113 +1,101 @@
-"""A paper's file: settings become editors, and published figures stand beside measured ones."""
+"""A paper's file: its editors, and its figures beside what was measured."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from memkit.compare import read_paper
 from memkit.editors import EDITORS
-from memkit.editors.base import Guards
 from memkit.errors import BadInput
 
+FILES = sorted((Path(__file__).resolve().parents[2] / "docs" / "comparisons").glob("*.toml"))
 TEXT = """
-paper = "A paper, 2023"
-
-[every_editor]
+[settings]
 on_guard = "warn"
-guards = { perplexity = inf, size = inf }
 
-[editors.FT]
+[editors.mine]
 type = "ft"
-lr = 1e-2
+lr = 0.5
 
 [editors.grace]
-on_guard = "reject"
 
-[editors.ROME]
-type = "rome"
-contexts = ["{}"]
+[published.all]
+tag = "recalled"
+of = "a model"
+columns = ["TRR", "edits"]
 
-[editors.MEMIT]
-type = "memit"
-
-[run.small]
-edits = 3
-model = "gpt2"
-
-[published.main]
-of = "a large model, F1"
-tag = "quoted"
-columns = ["TRR", "ERR"]
-rows.FT = [".56", ".82"]
+[published.all.rows]
+mine = [0.5, 1000]
+theirs = [0.25, ""]
 """
 
 
-@dataclass(frozen=True)
-class Run:
-    edits: int
-    model: str
+@pytest.fixture
+def paper(tmp_path):
+    def write(text):
+        path = tmp_path / "paper.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
 
 
-def written(folder: Path, text: str) -> Path:
-    path = folder / "paper.toml"
-    path.write_text(text, encoding="utf-8")
-    return path
+def test_editors_have_common_and_own_settings(paper):
+    found = read_paper(paper(TEXT)).editors()
+    assert list(found) == ["mine", "grace"]
+    assert type(found["mine"]) is EDITORS["ft"]
+    assert type(found["grace"]) is EDITORS["grace"]
+    assert EDITORS["ft"]().on_guard != "warn"
+    assert found["mine"].lr == 0.5
+    assert {editor.on_guard for editor in found.values()} == {"warn"}
 
 
-def test_editors_have_the_files_settings_before_all_others(tmp_path):
-    editors = read_paper(written(tmp_path, TEXT)).made_editors(contexts=("{}", "a{}"))
-    assert list(editors) == ["FT", "grace", "ROME", "MEMIT"]
-    assert isinstance(editors["grace"], EDITORS["grace"])
-    assert (editors["FT"].lr, editors["FT"].on_guard) == (1e-2, "warn")
-    assert editors["FT"].guards == Guards(perplexity=float("inf"), size=float("inf"))
-    assert editors["grace"].on_guard == "reject"
-    assert editors["ROME"].contexts == ("{}",)
-    assert editors["MEMIT"].contexts == ("{}", "a{}")
-
-
-def test_published_columns_stand_at_the_right(tmp_path):
-    paper = read_paper(written(tmp_path, TEXT))
-    table = [["method", "TRR"], ["---", "---"], ["unedited", "1.0"], ["FT", "0.2"]]
-    assert paper.beside("main", table) == [
-        ["method", "TRR", "TRR (quoted)", "ERR (quoted)"],
+def test_published_figures_stand_beside_their_rows(paper):
+    published = read_paper(paper(TEXT)).published["all"]
+    table = [["method", "TRR"], ["---", "---"], ["other", "0.1"], ["mine", "0.2"]]
+    assert published.beside(table) == [
+        ["method", "TRR", "recalled: TRR", "recalled: edits"],
         ["---", "---", "---", "---"],
-        ["unedited", "1.0", "", ""],
-        ["FT", "0.2", ".56", ".82"],
+        ["other", "0.1", "", ""],
+        ["mine", "0.2", "0.5", "1000"],
+        ["theirs", "", "0.25", ""],
     ]
 
 
-def test_a_scripts_own_table_is_checked_as_a_dataclass(tmp_path):
-    paper = read_paper(written(tmp_path, TEXT))
-    assert paper.made(Run, "small") == Run(3, "gpt2")
-    with pytest.raises(BadInput, match=r"run.smal is not there.*'small'"):
-        paper.made(Run, "smal")
-    worse = read_paper(written(tmp_path, TEXT.replace("edits = 3", "edit = 3")))
-    with pytest.raises(BadInput, match=r"run.small.edit is unknown.*'edits'"):
-        worse.made(Run, "small")
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("lr = 0.5", "rate = 0.5", "editors.mine.rate is unknown"),
+        ('type = "ft"', 'type = "fit"', "editors.mine is 'fit', no editor"),
+        ('on_guard = "warn"', 'on_guard = "shout"', "editors.mine.on_guard is 'shout'"),
+    ],
+)
+def test_an_editor_that_cannot_be_made_is_named(paper, old, new, said):
+    assert old in TEXT
+    with pytest.raises(BadInput, match=said):
+        read_paper(paper(TEXT.replace(old, new))).editors()
 
 
 @pytest.mark.parametrize(
-    ("found", "other", "said"),
+    ("old", "new", "said"),
     [
-        ('tag = "quoted"', 'tag = "seen"', "published.main.tag is not allowed.*'verified'"),
-        ('[".56", ".82"]', '[".56"]', r"rows.FT has 1 figures; allowed: 2"),
-        ("columns =", "column =", "published.main.column is unknown.*Did you mean 'columns'"),
-        ("paper =", "papers =", "papers is unknown.*Did you mean 'paper'"),
-        ('type = "rome"', 'type = "romme"', "editors.ROME is 'romme', no editor.*'rome'"),
-        ("lr = 1e-2", "rate = 1e-2", "editors.FT.rate is unknown.*'lr'"),
-        ("lr = 1e-2", 'lr = "fast"', "editors.FT.lr is 'fast'"),
-        ("[editors.FT]", "[editors.FT", "is no TOML"),
+        ("[0.5, 1000]", "[0.5]", "the row mine has 1 figures; allowed: 2"),
+        ('tag = "recalled"', 'tag = "sure"', "published.all.tag"),
+        ("[published.all]", "[publish.all]", "publish"),
+        ("[editors.grace]", "[editors.grace", "paper.toml"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_place(tmp_path, found, other, said):
-    assert TEXT.count(found) == 1
+def test_a_file_with_what_is_not_allowed_is_refused(paper, old, new, said):
+    assert old in TEXT
     with pytest.raises(BadInput, match=said):
-        read_paper(written(tmp_path, TEXT.replace(found, other)))
+        read_paper(paper(TEXT.replace(old, new)))
 
 
-def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(BadInput, match="cannot be read"):
-        read_paper(tmp_path / "paper.toml")
+@pytest.mark.parametrize("name", ["grace", "extsub"])
+def test_the_papers_of_the_comparisons_can_be_read(name):
+    (path,) = (file for file in FILES if file.stem == name)
+    paper = read_paper(path)
+    assert len(paper.editors()) == len(paper.parts) > 5
+    assert paper.published
