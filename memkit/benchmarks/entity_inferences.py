@@ -5,10 +5,11 @@ Durrett, Choi, ACL 2023, arXiv:2305.01651).
 and do not copy it): disasters 27 + 27, invented persons 12 + 12, TV shows 46 + 46. The files are
 JSON lines, although they are named .json; their rows are those of `memkit.benchmarks.clozes`.
 
-EntityProbe     candidates are those of the row, 6 to 12; kind is "explicit" where the gold span is
-                the one that the definition has masked, as in the files of that name, else
-                "implicit"; category is "disaster", "fake_person" or "tv_show"; id is `ex_id`, a
-                slash and the kind, since both files of a category have the same
+EntityProbe     candidates are those of the row, 6 to 12; kind is "explicit" or "implicit", as the
+                file is named; elsewhere explicit where the gold span is the one that the definition
+                has masked, which is the same on all rows seen; category is "disaster",
+                "fake_person" or "tv_show"; id is `ex_id`, a slash and the kind, since both files of
+                a category have the same
 
 entity_inferences_augmented.json (Padmanabhan et al., NeurIPS 2023) holds the same rows with more
 fields, which are left out; so are `generic_sentences` and `specific_sentences`. A folder is read
@@ -20,6 +21,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from memkit.benchmarks.base import Benchmark
 from memkit.benchmarks.clozes import entity_benchmark, folder_files, probes_of, span_of
@@ -50,17 +52,14 @@ def load(
             "one of these."
         )
     files = folder_files("entity_inferences", path, ("*plicit*.json",), URL)
-    records = (
-        record
-        for file in files
-        for record in read("entity_inferences", file, None, url=URL, key="ex_id")
-    )
-    found = (
-        (record, replace(probe, id=f"{probe.id}/{probe.kind}"))
-        for record, probe in probes(records)
-        if split in (None, probe.kind)
-    )
-    return entity_benchmark("entity_inferences", list(found)[:limit])
+    found = []
+    for file in files:
+        named = next((kind for kind in KINDS if kind in Path(file or "").name), None)
+        for record, probe in probes(read("entity_inferences", file, None, url=URL, key="ex_id")):
+            kind = named or probe.kind
+            if split in (None, kind):
+                found.append((record, replace(probe, kind=kind, id=f"{probe.id}/{kind}")))
+    return entity_benchmark("entity_inferences", found[:limit])
 
 
 def probes(records: Iterable[Record]) -> Iterator[tuple[Record, EntityProbe]]:

@@ -135,6 +135,7 @@ def fact_of(kind: Kind, entity: str, definition: Cloze) -> Fact:
 
     Raises `BadInput` for a definition of one word.
     """
+    whole = definition.text
     if not definition.span or (kind == "decoder" and not definition.left.strip()):
         before, _, last = definition.text.rstrip().rpartition(" ")
         definition = Cloze(f"{before} ", last)
@@ -144,7 +145,7 @@ def fact_of(kind: Kind, entity: str, definition: Cloze) -> Fact:
         prompt, target = definition.masked, f"{GAP} {definition.span} {END}"
     if not prompt:
         raise BadInput(
-            f"the definition of {entity!r} is {definition.text!r}; allowed: two words or more. "
+            f"the definition of {entity!r} is {whole!r}; allowed: two words or more. "
             "Give it a sentence."
         )
     return Fact(

@@ -84,7 +84,7 @@ class Asker:
             ]
         )
         return [
-            view(found, (probe.candidates or (probe.gold,)).index(probe.gold))
+            view(found, probe.candidates.index(probe.gold) if probe.candidates else None)
             for found, probe in zip(spans, probes, strict=True)
         ]
 
@@ -106,10 +106,11 @@ class Asker:
         return self.lm.count_tokens(prompt_and_target(self.lm, before, probe.cloze, probe.gold)[0])
 
 
-def view(spans: Sequence[LogProbs], gold: int) -> View:
-    """A view from the log-probabilities of all candidates; of one alone, from that."""
-    nll = -math.fsum(spans[gold]) / len(spans[gold])
-    if len(spans) == 1:
+def view(spans: Sequence[LogProbs], gold: int | None) -> View:
+    """A view from the log-probabilities of all candidates; `gold` None: of a span without any."""
+    own = spans[gold or 0]
+    nll = -math.fsum(own) / len(own)
+    if gold is None:
         return View(nll)
     sums = [math.fsum(span) for span in spans]
     largest = max(sums)

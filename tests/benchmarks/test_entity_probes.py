@@ -9,8 +9,9 @@ from collections import Counter
 import pytest
 
 from memkit import BadInput
-from memkit.benchmarks import load
+from memkit.benchmarks import entity_inferences, load
 from memkit.benchmarks.probes import Cloze, EntityProbe
+from memkit.benchmarks.records import read
 
 G, E = "<extra_id_0>", "<extra_id_1>"
 
@@ -86,6 +87,11 @@ def test_entity_inferences(as_lines):
     assert [passage.text for passage in bench.passages] == [definition.text]
     assert [p.kind for p in load("entity_inferences", path, "implicit").probes] == ["implicit"] * 2
     assert len(load("entity_inferences", path, limit=2).probes) == 2
+    # a file's name says the kind, which is what specificity is measured within
+    named = as_lines([row(), implicit], "disaster_explicit_attribute_independent.json")
+    found = load("entity_inferences", named)
+    assert [probe.kind for probe in found.probes] == ["explicit"] * 3
+    assert found.probes[1].id.endswith("/explicit")
 
 
 @pytest.mark.parametrize(
@@ -220,12 +226,9 @@ def test_real_entity_inferences(shared):
         for category, count in (("disaster", 11), ("fake_person", 5), ("tv_show", 18))
         for kind in ("explicit", "implicit")
     }
-    files = {  # the kind that follows from the row is the one that the file is named after
-        kind: [p for f in sorted(folder.glob(f"*_{kind}_*")) for p in load(bench.name, f).probes]
-        for kind in ("explicit", "implicit")
-    }
-    for kind, probes in files.items():
-        assert [probe.kind for probe in probes] == [kind] * 34
+    for kind in ("explicit", "implicit"):  # what follows from a row is what its file is named after
+        rows = [r for f in folder.glob(f"*_{kind}_*") for r in read("x", f, None, key="ex_id")]
+        assert [probe.kind for _, probe in entity_inferences.probes(rows)] == [kind] * 34
     assert {len(probe.candidates) for probe in bench.probes} == {6, 7, 11, 12}
     again = load("entity_inferences", folder / "entity_inferences_augmented.json")
     rows = [{dataclasses.replace(p, id=None) for p in b.probes} for b in (bench, again)]

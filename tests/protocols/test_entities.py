@@ -203,8 +203,16 @@ def test_the_sum_counts_and_not_the_mean():
     assert (tie.right, tie.probability) == (False, 0.5)
     tiny = view([(-900.0,), (-901.0,)], 0)
     assert tiny.probability == pytest.approx(1 / (1 + math.exp(-1)))
-    alone = view([(-2.0, -4.0)], 0)
+    alone = view([(-2.0, -4.0)], None)
     assert (alone.nll, alone.probability, alone.right) == (3.0, None, None)
+    only = view([(-2.0, -4.0)], 0)  # the only candidate is the likeliest one
+    assert (only.nll, only.probability, only.right) == (3.0, 1.0, True)
+
+
+def test_a_probe_with_one_candidate_is_answered(lm):
+    probes = [probe("Peru", "Lima", candidates=("Lima",)), probe("Samuel", "Paris")]
+    seen = protocols.entities(lm, probes, {}).rows["base"].row.after
+    assert (seen[0].probability, seen[0].right) == (1.0, True)
 
 
 def test_every_candidate_has_logits_of_its_own(lm):
@@ -480,7 +488,7 @@ def test_a_definition_without_a_span_has_its_last_word_for_it():
         ) == ("Ada is a", "storm.")
     start = fact_of("decoder", "Ada", Cloze("", "Ada", " is a storm."))
     assert (start.prompt, start.target) == ("Ada is a", "storm.")
-    with pytest.raises(BadInput, match="allowed: two words or more"):
+    with pytest.raises(BadInput, match="of 'Ada' is 'Ada'; allowed: two words or more"):
         fact_of("decoder", "Ada", Cloze("Ada", ""))
 
 
