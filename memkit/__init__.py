@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from memkit import benchmarks, compare, metrics, protocols, world
+    from memkit import benchmarks, compare, metrics, protocols, report, world
     from memkit.benchmarks.base import Benchmark
     from memkit.editors import EDITORS
     from memkit.editors.adapter import Adapter
@@ -182,7 +182,7 @@ _HOME = {
     "locate": "memkit.editors.locating",
     "to_lm_eval": "memkit.lm.harness",
 }
-_ROOMS = ("benchmarks", "compare", "metrics", "protocols", "world")
+_ROOMS = ("benchmarks", "compare", "metrics", "protocols", "report", "world")
 
 __all__ = [
     "Adapter",
@@ -272,6 +272,7 @@ __all__ = [
     "locate",
     "metrics",
     "protocols",
+    "report",
     "to_lm_eval",
     "world",
 ]

@@ -187,13 +187,17 @@ def step(name, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main():
-    parser = argparse.ArgumentParser()
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--passages", type=int, default=10_000)
     parser.add_argument("--engine", action="append", choices=list(ENGINES))
     parser.add_argument("--build", help=argparse.SUPPRESS)
     parser.add_argument("--search", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    return parser
+
+
+def main():
+    options = arguments().parse_args()
     if options.search:
         QUERIES.extend(json.loads(Path(options.search, "queries.json").read_text()))
         print(json.dumps(search(options.engine[0], Path(options.search))))

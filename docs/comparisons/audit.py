@@ -86,15 +86,8 @@ def scores(
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--facts", type=int, nargs="+", default=[1, 10, 40])
-    parser.add_argument("--editors", nargs="+", help="some of them alone")
-    parser.add_argument("--model", help="a model's folder or Hub id; the shipped one")
-    parser.add_argument("--data", type=Path, help="a world's folder; the shipped one")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="folder for results.json")
-    options = parser.parse_args(arguments)
+def main(argv: Sequence[str] | None = None) -> None:
+    options = arguments().parse_args(argv)
     world = memkit.benchmarks.load("miniworld", path=options.data)
     lm = LM.load(options.model or memkit.world.shipped(), device="cpu")
     found = []
@@ -112,6 +105,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.out.mkdir(parents=True, exist_ok=True)
         text = json.dumps(found, indent=1)
         (options.out / "results.json").write_text(text + "\n", encoding="utf-8")
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--facts", type=int, nargs="+", default=[1, 10, 40])
+    parser.add_argument("--editors", nargs="+", help="some of them alone")
+    parser.add_argument("--model", help="a model's folder or Hub id; the shipped one")
+    parser.add_argument("--data", type=Path, help="a world's folder; the shipped one")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="folder for results.json")
+    return parser
 
 
 if __name__ == "__main__":
