@@ -1,4 +1,4 @@
-"""The page on retrieval: its code runs, and its arithmetic is right."""
+"""The page on retrieval: its arithmetic is right."""
 
 from __future__ import annotations
 
@@ -7,22 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import memkit
-
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "retrieval.md").read_text(encoding="utf-8")
 UNITS = {"MB": 1e6, "GB": 1e9}
-
-
-def test_the_code_runs(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    exec(compile(code, "docs/retrieval.md", "exec"), {})
-    assert "Tessport" in capsys.readouterr().out
-
-
-def test_the_names_are_there():
-    table = PAGE.split("## In a few lines")[0]
-    for name in re.findall(r"^\| `(\w+)", table, re.MULTILINE):
-        assert hasattr(memkit, name)
 
 
 ROWS = re.findall(r"^\| ([\d,]+)( million)? x (\d+) words[^|]*\|(.*)\|$", PAGE, re.MULTILINE)
