@@ -28,6 +28,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -111,19 +112,28 @@ def load(
     return Benchmark(name=f"rippleedits-{name}", facts=facts, cases=tuple(cases))
 
 
-def parsed(sentence: str, relation: str, where: str = "the sentence") -> tuple[str, str, str]:
+def parsed(
+    sentence: str, relation: str, where: str = "the sentence", others: Sequence[str] = ()
+) -> tuple[str, str, str]:
     """Prompt ("{}" is the subject), subject and target of a sentence of RippleEdits.
+
+    Where it can be read in several ways ("... of Life is a Dream is Lope"), the subject is the
+    longest one that stands in `others`, texts about the same subject, else the shortest.
 
     Raises `BadInput`, naming `where`, if it does not have the wording of its relation.
     """
     before, behind = WORDINGS.get(relation) or _usual(relation)
+    ways = []
     if sentence.startswith(before):
         rest = sentence[len(before) :]
-        place = rest.find(f"{behind} ")
-        subject = rest[:place].strip()
-        target = rest[place + len(behind) :].strip().removesuffix(".").strip()
-        if place > 0 and subject and target:
-            return f"{before}{{}}{behind}", subject, target
+        for match in re.finditer(re.escape(f"{behind} "), rest):
+            subject = rest[: match.start()].strip()
+            target = rest[match.end() :].strip().removesuffix(".").strip()
+            if subject and target:
+                ways.append((subject, target))
+    if ways:
+        known = [way for way in ways if any(way[0] in text for text in others)]
+        return f"{before}{{}}{behind}", *(known or ways)[-1 if known else 0]
     raise BadInput(
         f"{where}: {sentence[:120]!r} is no statement of {relation}; allowed: "
         f"'{before}SUBJECT{behind} TARGET.'. Correct the row, or take it out."
@@ -205,11 +215,12 @@ def _case(record: Record, subset: str, views: float | None) -> tuple[RippleCase,
     """The case of a row, and how many of its tests were left out."""
     edit = record.inner("edit")
     relation = edit.text("relation")
-    prompt, subject, target = parsed(edit.text("prompt"), relation, edit.where)
     original = edit.inner("original_fact" if "original_fact" in edit.fields else "previous_fact")
+    others = [*original.texts("prompt"), *_prompts(record)]
+    prompt, subject, target = parsed(edit.text("prompt"), relation, edit.where, others)
     previous = None
     if original.fields:
-        previous = parsed(original.text("prompt"), relation, original.where)[2]
+        previous = parsed(original.text("prompt"), relation, original.where, [subject])[2]
     made = [
         _test(test, criterion)
         for criterion, names in NAMES.items()
@@ -228,6 +239,14 @@ def _case(record: Record, subset: str, views: float | None) -> tuple[RippleCase,
     )
     case = RippleCase(fact, tests, tuple(dict.fromkeys(names)), subset, views)
     return case, len(made) - len(tests)
+
+
+def _prompts(record: Record) -> Iterator[str]:
+    """The prompts of all queries of a row."""
+    for name in dict.fromkeys(name for names in NAMES.values() for name in names):
+        for test in record.items(name):
+            for query in (*test.items("test_queries"), *test.items("condition_queries")):
+                yield from query.texts("prompt")
 
 
 def _test(record: Record, criterion: Criterion) -> RippleTest | None:

@@ -147,6 +147,27 @@ def test_a_test_whose_target_has_no_name_is_left_out(as_file):
     assert "Preservation" in criteria
 
 
+def test_a_subject_with_the_wordings_own_word_in_it(as_file):
+    edit = {**row()["edit"], "relation": "AUTHOR"}
+    edit["prompt"] = "The name of the author of Life is a Dream is Lope."
+    edit["original_fact"] = {
+        **edit["original_fact"],
+        "prompt": "The name of the author of Life is a Dream is Pedro.",
+    }
+    asked = query("The name of the editor of Life is a Dream is", ("Eve",))
+    test = {"test_queries": [asked], "test_condition": "OR", "condition_queries": []}
+    without = {name: value for name, value in edit.items() if name != "original_fact"}
+    for known in ({"edit": edit}, {"edit": without, "Relation_Specificity": [test]}):
+        fact = load("rippleedits", as_file([row(**known)], "popular.json")).cases[0].fact
+        assert (fact.subject, fact.target) == ("Life is a Dream", "Lope")
+    assert fact.previous is None
+    # nothing else names it: the shortest subject
+    sentence = "The name of the author of Life is a Dream is Lope."
+    assert parsed(sentence, "AUTHOR")[1:] == ("Life", "a Dream is Lope")
+    title = "The name of the author of Ann is Who is it."
+    assert parsed(title, "AUTHOR", others=["The editor of Ann is"])[1:] == ("Ann", "Who is it")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
