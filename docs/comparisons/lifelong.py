@@ -2,10 +2,12 @@
 
     python docs/comparisons/lifelong.py --out runs/lifelong
 
-edits the small T5, BERT and GPT-2 that memkit ships along the miniature world's streams, with the
-paper's numbers of edits. Each pair of method and stream keeps what it found in --out, and goes on
-from its last checkpoint after a kill: several calls on parts of the grid (--streams, --editors) can
-share the work, and a last one prints all tables.
+edits the small T5, BERT and GPT-2 that memkit ships along the miniature world's streams: 30 edits
+each, in minutes; `--edits 1000 --every 50 --upstream-limit 500` is the paper's length. The editors
+and the published figures are in grace.toml. Two figures a stream go into --out: what is left along
+the edits, and the seconds that an edit takes. Each pair of method and stream keeps what it found
+there, and goes on from its last checkpoint after a kill: several calls on parts of the grid
+(--streams, --editors) can share the work, and a last one prints all tables.
 
 MEND's networks are trained on a fifth of the stream's facts (of SCOTUS's a tenth), which no method
 then meets, with test data beyond those that count as what must stay.
@@ -22,79 +24,40 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 import memkit
-from memkit import (
-    GRACE,
-    LM,
-    MEND,
-    ROME,
-    Defer,
-    Fact,
-    FineTune,
-    FineTuneEWC,
-    FineTuneRetrain,
-    Guards,
-    Memory,
-    Statistics,
-)
+from memkit import LM, MEND, Fact
 from memkit.benchmarks import streams
 from memkit.benchmarks.base import Stream
 from memkit.benchmarks.miniworld import shipped
-from memkit.editors.base import Editor
+from memkit.compare import read_paper
 from memkit.protocols.lifelong_result import Checkpoint, LifelongResult
 
-# What an editor does is shown, not stopped
-OPEN = {"on_guard": "warn", "guards": Guards(perplexity=float("inf"), size=float("inf"))}
 STAY = 500  # test data that MEND learns to leave alone
-NAMES = ("FT", "FT + EWC", "FT + Retrain", "MEND", "Defer", "ROME", "Memory", "GRACE")
+PAPER = read_paper(Path(__file__).with_name("grace.toml"))
+NAMES = list(PAPER.parts)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A stream of the paper: which model it is for, and how many edits were made.
+    """A stream of the paper: which model it is for, and which columns are shown.
 
-    `rate` is Adam's for fine-tuning, `lesson` the share of the stream that MEND learns from;
-    `columns` are shown.
+    `lesson` is the share of the stream that MEND learns from.
     """
 
     folder: str
     hub: str
-    edits: int
-    rate: float
     lesson: float
     columns: tuple[str, ...]
 
 
 FORGOTTEN = ("TRR", "ERR", "holdout")
 EXPERIMENTS = {
-    "zsre": Experiment("t5", "google/t5-small-ssm-nq", 1000, 1e-2, 0.2, FORGOTTEN),
-    "scotus": Experiment("bert", "tomh/scotus-bert", 400, 1e-2, 0.1, FORGOTTEN),
-    "hallucination": Experiment(
-        "model", "tomh/gpt2xl-grace", 1000, 1e-2, 0.2, ("TRR", "ERR", "ARR")
-    ),
+    "zsre": Experiment("t5", "google/t5-small-ssm-nq", 0.2, FORGOTTEN),
+    "scotus": Experiment("bert", "tomh/scotus-bert", 0.1, FORGOTTEN),
+    "hallucination": Experiment("model", "tomh/gpt2xl-grace", 0.2, ("TRR", "ERR", "ARR")),
 }
-
-
-def editors(lm: LM, experiment: Experiment) -> dict[str, Editor]:
-    """Every method that serves the model, as the paper sets it: Adam on one matrix.
-
-    At most 100 steps, which end once the edit is learnt; fine-tuning at a rate of 1e-2, GRACE's
-    value at 1, Defer and Memory at 0.1. GRACE's value stands in for the whole prompt ("prompt").
-    Other than there: ROME takes 20 steps for a value, and reads the bare prompt alone; MEND edits
-    eight facts at once in training, for 300 steps.
-    """
-    tuned = {"lr": experiment.rate, **OPEN}
-    found: dict[str, Editor] = {
-        "FT": FineTune(**tuned),
-        "FT + EWC": FineTuneEWC(**tuned),
-        "FT + Retrain": FineTuneRetrain(**tuned),
-        "MEND": MEND(rank=128, steps=300, **OPEN),
-        "Defer": Defer(**OPEN),
-        "ROME": ROME(contexts=("{}",), steps=20, statistics=Statistics(ridge=1e-6), **OPEN),
-        "Memory": Memory(**OPEN),
-        "GRACE": GRACE(replacement="prompt", **OPEN),
-    }
-    return {name: editor for name, editor in found.items() if lm.kind in editor.kinds}
 
 
 @dataclass(frozen=True)
@@ -150,8 +113,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         networks = args.out / name / "networks"
         stream, lesson = divided(load(args, name), experiment.lesson, args.upstream_limit, networks)
         found = {}
-        for method, editor in editors(lm, experiment).items():
-            if method in args.editors:
+        for method, editor in PAPER.editors().items():
+            if method in args.editors and lm.kind in editor.kinds:
                 print(f"{name}: {method}", file=sys.stderr)
                 if isinstance(editor, MEND):
                     editor = lesson.learnt(lm, editor)
@@ -159,16 +122,19 @@ def main(argv: Sequence[str] | None = None) -> None:
                     lm,
                     editor,
                     stream,
-                    edits=args.edits or experiment.edits,
+                    edits=args.edits,
                     every=args.every,
                     rules=args.rules,
                     out=args.out / name / method.replace(" ", ""),
                     seed=args.seed,
                 )
         print(f"\n{stream.name}: {stream.metric}, {len(stream.upstream)} test cases, {lm!r}\n")
-        for cells in table(found, experiment.columns):
+        published = PAPER.published[name]
+        print(f"Published figures, {published.tag}: {published.of}\n")
+        for cells in published.beside(table(found, experiment.columns)):
             print(f"| {' | '.join(cells)} |")
         draw(found, args.out / f"{name}.png")
+        draw_seconds(found, args.out / f"{name}_seconds.png")
 
 
 def load(args: argparse.Namespace, name: str) -> Stream:
@@ -223,6 +189,24 @@ def draw(found: Mapping[str, LifelongResult], path: Path) -> None:
     figure.savefig(path, dpi=160)
 
 
+def draw_seconds(found: Mapping[str, LifelongResult], path: Path) -> None:
+    """Seconds of an edit along the edits: each method's median over a tenth of them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for name, result in found.items():
+        taken = [r.seconds for r in result.records if r.seconds is not None]
+        parts = np.array_split(np.array(taken), min(10, len(taken))) if taken else []
+        ends = np.cumsum([len(part) for part in parts])
+        width = 2.5 if name == "GRACE" else 1.2
+        axes.plot(ends, [np.median(part) for part in parts], ".-", label=name, linewidth=width)
+    axes.set(xlabel="edits", ylabel="seconds of an edit", yscale="log", xlim=(0, None))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    figure.savefig(path, dpi=160)
+
+
 def shown(checkpoint: Checkpoint, columns: Sequence[str]) -> list[str]:
     """Mean and 95 % interval of each column."""
     cells = (checkpoint.cells.get(name) for name in columns)
@@ -241,16 +225,18 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--streams", nargs="*", choices=list(EXPERIMENTS), default=list(EXPERIMENTS), help="all"
     )
-    parser.add_argument("--editors", nargs="*", choices=NAMES, default=NAMES, help="all")
+    parser.add_argument(
+        "--editors", nargs="*", choices=list(PAPER.parts), default=list(PAPER.parts), help="all"
+    )
     parser.add_argument("--world", type=Path, help="a world's folder; the shipped one by default")
     parser.add_argument("--paper", action="store_true", help="the paper's models and data")
     parser.add_argument("--model", help="a folder or Hub id instead of the stream's model")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
     parser.add_argument("--data", type=Path, help="with --paper: a file instead of the Hub")
     parser.add_argument("--upstream", type=Path, help="with --paper: a file instead of the Hub")
-    parser.add_argument("--upstream-limit", type=int, default=500, help="test cases")
-    parser.add_argument("--edits", type=int, help="at most; the paper's number by default")
-    parser.add_argument("--every", type=int, default=50, help="edits between two checkpoints")
+    parser.add_argument("--upstream-limit", type=int, default=200, help="test cases")
+    parser.add_argument("--edits", type=int, default=30, help="at most; 1,000 in the paper")
+    parser.add_argument("--every", type=int, default=10, help="edits between two checkpoints")
     parser.add_argument("--rules", choices=["memkit", "official"], default="memkit")
     parser.add_argument("--seed", type=int, default=42, help="of the streams' order")
     return parser
