@@ -3,7 +3,8 @@
 arXiv:2212.10511, section 3: 14,267 rows, `s_pop` is the number of views of the subject's English
 Wikipedia article in October 2021. MIT, github.com/AlexTMallen/adaptive-retrieval.
 
-Question    text, answers (all accepted names of the object), subject, relation, popularity
+Question    text, answers (the row's object first, then all other accepted names), subject,
+            relation, popularity
 Fact        the same as a prompt that the object completes. PopQA has none: the prompts are ours
 Passage     where a file carries some; `Question.gold` are those of the question's own passages
             that hold an answer as whole words, in the file's order

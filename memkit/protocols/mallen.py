@@ -1,7 +1,8 @@
 """Asking as Mallen et al. did (ACL 2023, arXiv:2212.10511, section 4 and its code), and our way.
 
     published   15 shots, drawn anew for each question: one for each of PopQA's 15 other relations,
-                out of the questions that are asked, answer = the first accepted one; shuffled;
+                out of `pool` (all of PopQA there, else the questions that are asked), answer = the
+                first accepted one, the row's object; shuffled;
                 top-1 passage, without one in the shots; greedy, 15 new tokens, to the first line
                 break; score with `popqa_substring`. With fewer relations as many shots from each of
                 the others as make up `shots` at most
@@ -17,6 +18,7 @@ Departures from the paper's code (AlexTMallen/adaptive-retrieval):
 - A question's shots depend on the seed and the question alone. There they are drawn within the
   loop, so that resuming and running in parallel change them.
 - A prompt that is too long loses passage text, not shots from its left end.
+- An answer that begins with two line breaks is empty; there what stands behind them counts.
 - Few relations: there `shots // 15` from each template, which is none for fewer than 15 shots.
 """
 
@@ -54,6 +56,7 @@ def published(
     questions: Sequence[Question],
     retriever: Retriever | None = None,
     *,
+    pool: Sequence[Question] | None = None,
     given: Sequence[Sequence[Passage]] | None = None,
     shots: int = 15,
     seed: int = 633,
@@ -63,12 +66,14 @@ def published(
     """The answers of the paper's protocol: closed book, and with the top passage.
 
     The passage is the retriever's first, or the first of those `given` for each question
-    (`clipped` cuts Contriever's as upstream does). `shots` 0 is the paper's setting for GPT-3.
+    (`clipped` cuts Contriever's as upstream does). Shots come from `pool`, by default the questions
+    themselves: give it all of PopQA where only some are asked, as upstream does. `shots` 0 is the
+    paper's setting for GPT-3.
 
     Raises `BadInput` without retriever and passages, for questions without relation or answers,
     and if there are shots to be drawn and all questions are of one relation.
     """
-    template = published_shots(questions, shots, seed)
+    template = published_shots(questions if pool is None else pool, shots, seed)
     return _arms(lm, questions, retriever, given, template, max_new_tokens, batch_size)
 
 
@@ -145,9 +150,12 @@ def published_shots(
 
 
 def clipped(passage: Passage) -> Passage:
-    """The passage up to its last full stop before a blank, as upstream cuts Contriever's."""
-    head, stop, _ = passage.text.rpartition(". ")
-    return Passage(passage.id, f"{head}." if stop else passage.text, passage.title)
+    """The passage up to its last full stop before a blank, as upstream cuts Contriever's.
+
+    Of a passage without one the full stop alone is left, there as here (1 of PopQA's first 300).
+    """
+    head, _, _ = passage.text.rpartition(". ")
+    return Passage(passage.id, f"{head}.", passage.title)
 
 
 def _arms(

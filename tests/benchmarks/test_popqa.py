@@ -159,6 +159,13 @@ def test_golden_answers_with_metadata(as_json):
     assert bench.facts[0].target == "S. Butler"
 
 
+def test_the_object_is_the_first_answer(tsv):
+    """It stands behind the names of another object in 6 of 100 rows."""
+    several = '["essayist", "writer", "novelist", "author"]'
+    bench = load("popqa", tsv([row(1, obj="novelist", possible_answers=several)]))
+    assert bench.questions[0].answers == ("novelist", "essayist", "writer", "author")
+
+
 def test_limit_takes_the_first(tsv):
     path = tsv([row(n, subj=f"Book {n}") for n in range(1, 6)])
     bench = load("popqa", path, limit=2)

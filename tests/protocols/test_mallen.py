@@ -75,11 +75,24 @@ def test_shots_depend_on_seed_and_question_alone():
     assert published_shots(asked, 0)(asked[0]).shots == ()
 
 
+def test_shots_of_a_sample_come_from_the_whole_pool(lm):
+    everything = questions()
+    asked = everything[:1]
+    (answer,) = published(lm, asked, Store(), pool=everything, shots=3)["closed book"]
+    *shots, own = answer.prompt.text.split("\n\n")
+    assert own == f"Q: {asked[0].text} A:"
+    assert sorted(shot.split()[4] for shot in shots) == ["r1", "r2", "r3"]
+    with pytest.raises(BadInput, match="3 shots from 0 other relations"):
+        published(lm, asked, Store(), shots=3)
+
+
 def test_15_shots_of_popqas_15_other_relations(shared):
     bench = load("popqa", shared / "data" / "popqa" / "neuropath" / "popqa.json")
     for question in bench.questions:  # upstream's templates by relation
         assert question.text == RELATIONS[question.relation][0].replace("{}", question.subject)
     template = published_shots(bench.questions)
+    objects = {fact.id: fact.target for fact in bench.facts}
+    assert all(q.answers[0] == objects[q.id] for q in bench.questions)
     counts = collections.Counter(len(template(q).shots) for q in bench.questions)
     relations = len({q.relation for q in bench.questions})
     assert counts == {15 // (relations - 1) * (relations - 1): len(bench.questions)}
@@ -122,7 +135,7 @@ def test_arms_are_scored_as_published_and_as_ours(lm):
     [
         ("One. Two. And thr", "One. Two."),
         ("One. Two.", "One."),  # the last ". ", as upstream: a full stop at the end is no such
-        ("No stop", "No stop"),
+        ("No stop", "."),
     ],
 )
 def test_clips_as_upstream(text, cut):
