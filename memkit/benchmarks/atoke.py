@@ -72,17 +72,19 @@ def _case(record: Record, form: str) -> TimedCase:
             f"{record.where} has {len(rewrites)} requested_rewrite and {len(past)} "
             "history_evaluation; allowed: at least one, and as many or none. Correct the row."
         )
-    history, questions = [], []
+    history, questions, alone = [], [], len(rewrites) == 1
     for number, (rewrite, before) in enumerate(zip(rewrites, past, strict=False)):
         if number == 0:
             history.append(_timed(record, rewrite, "true", before, "old"))
-        old = _names(record, "answer", number, rewrite.inner("target_true").text("str"))
+        name = rewrite.inner("target_true").text("str")
+        old = _names(record, "answer", number, name, alone=alone)
         questions += _questions(before, form, old, historical=True)
     for number, rewrite in enumerate(rewrites):
         own = rewrite.inner("evaluation")
         history.append(_timed(record, rewrite, "new", own, str(number)))
     last = len(rewrites) - 1
-    new = _names(record, "new_answer", last, rewrites[-1].inner("target_new").text("str"))
+    name = rewrites[-1].inner("target_new").text("str")
+    new = _names(record, "new_answer", last, name, alone=alone)
     questions += _questions(rewrites[-1].inner("evaluation"), form, new, historical=False)
     try:
         return TimedCase(tuple(history), tuple(questions), int(bool(past)), f"atoke-{record.id}")
@@ -134,11 +136,14 @@ def _questions(
     ]
 
 
-def _names(record: Record, field: str, number: int, name: str) -> tuple[str, ...]:
-    """The names that answer a rewrite's question, its target first."""
+def _names(record: Record, field: str, number: int, name: str, *, alone: bool) -> tuple[str, ...]:
+    """The names that answer a rewrite's question, its target first; `alone`: there is no other."""
     found = [name]
     for key in (field, f"{field}_alias"):
         rows = record.fields.get(key) or []
-        if isinstance(rows, list) and number < len(rows):
+        if isinstance(rows, str) or not any(isinstance(row, list) for row in rows):
+            # of a single edit these may be a name, or its names, and not a list of lists
+            found += record.texts(key) if alone else ()
+        elif number < len(rows):
             found += Record(f"{record.where}, {key}", "", {key: rows[number]}).texts(key)
     return tuple(dict.fromkeys(found))

@@ -4,7 +4,9 @@ A single edit can collapse a model, and its perplexity shows it (Yang et al., AC
 arXiv:2402.09656, on the sentences of ME-PPL: `memkit.benchmarks.load("me_ppl", path)`). After every
 edit these are looked at, each relative to the model without the edit:
 
-    perplexity   on given texts: exp of the mean negative log-likelihood of all their tokens
+    perplexity   on given texts: exp of the mean negative log-likelihood of all their tokens. The
+                 published figure is the mean over texts of each one's own, which is larger and is
+                 ruled by the few worst: mean(lm.perplexity([text]) for text in texts)
     norm         of each edited tensor, ||W'|| / ||W|| (Frobenius); sequential editing makes it grow
     condition    of each edited matrix, k(W') / k(W), k the largest over the smallest singular value
                  (Ma et al. 2024, arXiv:2405.16821, on why it grows with the number of edits)

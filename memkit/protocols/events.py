@@ -8,7 +8,8 @@ questions:
     facts         exact match of the first line with a name, lower-cased, a full stop at the end
                   taken off; where "unknown" is right, whether the answer says so
     event         whether all of an event's fact questions are right
-    locality      whether an answer to a local question is that of the unedited model
+    locality      whether an answer to a local question is that of the unedited model; names of one
+                  answer are the same, and so are answers that say "unknown"
     tendency      whether the likeliest option is the right one
     tendency locality   whether the option chosen is that of the unedited model
 
@@ -99,7 +100,8 @@ def _record(event: Event, told: Told, answers: Mapping[str, tuple[str, ...]]) ->
     scores = {}
     for arm, said in answers.items():
         right = [_right(*pair) for pair in zip(event.questions, said[:a], strict=True)]
-        kept = [_plain(x) == _plain(y) for x, y in zip(said[a:b], before[a:b], strict=True)]
+        local = zip(event.local, said[a:b], before[a:b], strict=True)
+        kept = [_meant(question, x) == _meant(question, y) for question, x, y in local]
         trend = [
             said[b + n] == f"({LETTERS[choice.answer]})" for n, choice in enumerate(event.choices)
         ]
@@ -118,6 +120,12 @@ def _record(event: Event, told: Told, answers: Mapping[str, tuple[str, ...]]) ->
 def _right(question: EventQuestion, text: str) -> bool:
     names = {_plain(name) for name in question.answers}
     return UNKNOWN in _plain(text) if UNKNOWN in names else _plain(text) in names
+
+
+def _meant(question: EventQuestion, text: str) -> str:
+    """What an answer to a local question means, in one form."""
+    said, names = _plain(text), [_plain(name) for name in question.answers]
+    return UNKNOWN if UNKNOWN in said else names[0] if said in names else said
 
 
 def _plain(text: str) -> str:

@@ -93,6 +93,22 @@ def test_atoke_is_a_history_with_questions(tmp_path):
     assert [question.score for question in asked] == ["HRS", "HES", "HRS", "HES", "CRS", "CES"]
 
 
+@pytest.mark.parametrize("answer", ["Reds F.C.", ["Reds F.C."], [["Reds F.C."]]])
+def test_a_single_edit_may_have_flat_names(tmp_path, answer):
+    row = {
+        **ATOKE,
+        "requested_rewrite": ATOKE["requested_rewrite"][:1],
+        "history_evaluation": ATOKE["history_evaluation"][:1],
+        "answer": answer,
+        "answer_alias": ["The Reds", "Red Devils"],
+        "new_answer": "Blues",
+        "new_answer_alias": [["Blue Team"]],
+    }
+    (case,) = load("atoke", write(tmp_path / "AToKe-SE.json", [row])).cases
+    assert case.questions[0].answers == ("Reds F.C.", "The Reds", "Red Devils")
+    assert case.questions[-1].answers == ("Blues", "Blue Team")
+
+
 def test_an_extended_fact_has_no_history(tmp_path):
     row = {key: value for key, value in ATOKE.items() if key != "history_evaluation"}
     row["requested_rewrite"] = row["requested_rewrite"][:1]

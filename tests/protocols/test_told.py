@@ -78,6 +78,23 @@ def test_scores_in_time_by_hand(monkeypatch):
     assert "overwritten" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("Bea.", "the Baker", True),  # names of one answer
+        ("unknown", "It is unknown who.", True),
+        ("Bea", "unknown", False),
+        ("Cy", "cy.", True),
+        ("Cy", "Bea", False),
+    ],
+)
+def test_a_local_answer_is_the_same_if_it_means_the_same(monkeypatch, before, after, same):
+    event = Event("x", local=(EventQuestion("Who bakes?", ("Bea", "The Baker")),))
+    hearing(monkeypatch, events, {"unedited": (before,), "edited": (after,)})
+    found = events(tiny_lm("gpt2"), {}, [event])
+    assert means(found, "edited") == {"locality": float(same)}
+
+
 def test_scores_of_events_by_hand(monkeypatch):
     answers = {
         "unedited": ("Ada", "in May", "It is x.", "(A)", "(B)", "(A)"),
