@@ -16,8 +16,8 @@ from __future__ import annotations
 import os
 
 from memkit.benchmarks.base import Benchmark
+from memkit.benchmarks.edits import parallel
 from memkit.benchmarks.records import Record, read
-from memkit.errors import BadInput
 from memkit.types import Passage, Question
 
 __all__ = ["URL", "load"]
@@ -40,15 +40,9 @@ def load(
 
 
 def _questions(record: Record) -> list[Question]:
-    asked, answers = record.texts("questions"), record.texts("answers")
-    if len(asked) != len(answers):
-        raise BadInput(
-            f"{record.where} has {len(asked)} questions and {len(answers)} answers; allowed: as "
-            "many. Correct the row."
-        )
     made = [
         Question(text, (answer,), gold=(record.id,), id=f"{record.id}/{number}")
-        for number, (text, answer) in enumerate(zip(asked, answers, strict=True))
+        for number, (text, answer) in enumerate(parallel(record, "questions", "answers"))
     ]
     if record.texts("loc"):
         text = record.text("loc").removeprefix("nq question:").strip()

@@ -9,10 +9,11 @@ from typing import Any
 
 from memkit.benchmarks.base import Benchmark
 from memkit.benchmarks.records import Record
+from memkit.errors import BadInput
 from memkit.progress import track
 from memkit.types import Fact, Question
 
-__all__ = ["edit", "gather", "pairs"]
+__all__ = ["edit", "gather", "pairs", "parallel"]
 
 
 def pairs(records: Iterable[Record], prompt: str, expected: str) -> tuple[tuple[str, str], ...]:
@@ -22,6 +23,27 @@ def pairs(records: Iterable[Record], prompt: str, expected: str) -> tuple[tuple[
     """
     found = ((record.texts(prompt), record.texts(expected)) for record in records)
     return tuple((asked[0], answers[0]) for asked, answers in found if asked and answers)
+
+
+def parallel(record: Record, asked: str, answers: str) -> tuple[tuple[str, str], ...]:
+    """Prompt and answer by place in two lists of a row; a pair with a blank side is left out.
+
+    Raises `BadInput` if the lists are not of one length, or hold something else than texts.
+    """
+    sides = []
+    for name in (asked, answers):
+        value = record.fields.get(name)
+        sides.append(value if isinstance(value, list) else [] if value is None else [value])
+    if len(sides[0]) != len(sides[1]):
+        raise BadInput(
+            f"{record.where} has {len(sides[0])} {asked} and {len(sides[1])} {answers}; allowed: "
+            "as many. Correct the row, or take it out."
+        )
+    rows = (
+        Record(record.where, record.id, dict(zip((asked, answers), pair, strict=True)))
+        for pair in zip(*sides, strict=True)
+    )
+    return pairs(rows, asked, answers)
 
 
 def edit(record: Record, subject: str, prompt: str, **fields: Any) -> Fact | str:

@@ -18,9 +18,8 @@ from __future__ import annotations
 import os
 
 from memkit.benchmarks.base import Benchmark
-from memkit.benchmarks.edits import gather
+from memkit.benchmarks.edits import gather, parallel
 from memkit.benchmarks.records import Record, read
-from memkit.errors import BadInput
 from memkit.types import Fact, Passage, Question
 
 __all__ = ["URL", "load"]
@@ -44,12 +43,7 @@ def load(
 
 def _convert(record: Record) -> tuple[Fact | str, Question]:
     question, answer = record.text("question"), record.text("answer")
-    asked, said = record.texts("sub_question"), record.texts("sub_answer")
-    if len(asked) != len(said):
-        raise BadInput(
-            f"{record.where} has {len(asked)} sub_question and {len(said)} sub_answer; allowed: as "
-            "many. Correct the row, or take it out."
-        )
+    told = parallel(record, "sub_question", "sub_answer")
     fact: Fact | str = f"the question {question[:60]!r} has '{{}}' in it, which a prompt fills"
     if "{}" not in question:
         fact = Fact(
@@ -57,7 +51,7 @@ def _convert(record: Record) -> tuple[Fact | str, Question]:
             question,
             answer,
             paraphrases=record.texts("para_question"),
-            portability=tuple(zip(asked, said, strict=True)),
+            portability=told,
             definition=answer,
             id=record.id,
         )

@@ -4,9 +4,9 @@ import warnings
 
 import pytest
 
-from memkit import Fact
+from memkit import BadInput, Fact
 from memkit.benchmarks import load
-from memkit.benchmarks.edits import edit, pairs
+from memkit.benchmarks.edits import edit, pairs, parallel
 from memkit.benchmarks.records import Record
 
 
@@ -59,3 +59,12 @@ def test_rows_without_a_fact_are_counted_in_a_warning(as_file):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(load("qaedit", path, limit=1).facts) == 1
+
+
+def test_parallel_lists_are_paired_by_place():
+    row = {"q": ["a", "", "c", "d"], "a": ["", "b", ["C", "see"], "D"]}
+    assert parallel(Record("x", "1", row), "q", "a") == (("c", "C"), ("d", "D"))
+    assert parallel(Record("x", "1", {"q": "a", "a": "b"}), "q", "a") == (("a", "b"),)
+    assert parallel(Record("x", "1", {}), "q", "a") == ()
+    with pytest.raises(BadInput, match="x has 2 q and 1 a; allowed: as many"):
+        parallel(Record("x", "1", {"q": ["a", ""], "a": ["b"]}), "q", "a")
