@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -36,6 +37,13 @@ def test_it_builds_without_a_warning(site):
     folder, warned = site
     assert warned == []
     assert (folder / "index.html").is_file()
+
+
+def test_it_asks_nothing_of_the_network(site):
+    folder, _ = site
+    for page in (folder / "index.html", folder / "decide" / "index.html"):
+        text = page.read_text(encoding="utf-8")
+        assert re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"(?:https?:)?//[^>]*>", text) == []
 
 
 def test_a_broken_link_would_be_warned_of(tmp_path):
