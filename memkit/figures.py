@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -70,7 +71,8 @@ class Drawing:
             "font.size": 11,
             "text.parse_math": False,  # a name is a name, whatever it has of "$"
         }
-        with matplotlib.rc_context(settings):
+        with matplotlib.rc_context(settings), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph")  # the reader's fonts draw the letters
             figure = Figure(figsize=(9, self.height), layout="constrained")
             parts = figure.subplots(ncols=self.columns, squeeze=False)[0]
             self.draw(*parts)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from memkit.compare.groups import Group, Line, groups
 from memkit.compare.results import Results
-from memkit.compare.statistics import Pair, Scores, holm, judged, pairs
+from memkit.compare.statistics import Key, Pair, Scores, holm, judged, pairs, score
 from memkit.compare.tables import Table, p_value, points
 from memkit.errors import BadInput
 
 __all__ = ["beside"]
 
+NOTE = (
+    "Rows that both runs asked in the same words, under the same seed. Better or worse: as for any "
+    "pair, corrected by Holm over this table; else open."
+)
+
 
 def beside(a: Results, b: Results) -> list[Table]:
     """Two runs: each line that both have, on the rows that both asked in the same words.
 
-    The difference is b - a, with its verdict as for any pair. Raises `BadInput` if the runs have no
-    line in common.
+    The difference is b - a, with its verdict as for any pair. A line whose rows are all others (of
+    another seed, say) has both means, and no difference. Raises `BadInput` if the runs have no line
+    in common.
     """
     made = []
     others = {(group.model, group.benchmark): group for group in groups(b)}
@@ -28,7 +36,7 @@ def beside(a: Results, b: Results) -> list[Table]:
             if rows:
                 header = ("memory", "rows", "first, %", "second, %", "second - first", "p", "")
                 title = f"{group.name}: {a.folder.name} and {b.folder.name}, {role}"
-                made.append(Table(title, header, tuple(rows)))
+                made.append(Table(title, header, tuple(rows), NOTE))
     if not made:
         raise BadInput(
             f"{str(a.folder)!r} and {str(b.folder)!r} have no model, benchmark and memory in "
@@ -40,27 +48,40 @@ def beside(a: Results, b: Results) -> list[Table]:
 def _beside(group: Group, other: Group, role: str) -> list[tuple[str, ...]]:
     """A row for each line of both groups; p is corrected over the table."""
     second = {line.label: line for line in other.lines}
-    found: list[tuple[str, Pair]] = []
-    for line in group.lines:
-        if line.label in second:
-            mine, theirs = _worded(line, role), _worded(second[line.label], role)
-            found += [(line.label, pair) for pair in pairs({"second": theirs, "first": mine})]
-    corrected = holm([pair.p for _, pair in found])
+    scores = {
+        line.label: (_worded(line, role), _worded(second[line.label], role))
+        for line in group.lines
+        if line.label in second
+    }
+    found: dict[str, Pair] = {}
+    for label, (mine, theirs) in scores.items():
+        for pair in pairs({"second": theirs, "first": mine}):
+            found[label] = pair
+    corrected = dict(zip(found, holm([pair.p for pair in found.values()]), strict=True))
     rows: list[tuple[str, ...]] = []
-    for (label, pair), p in zip(found, corrected, strict=True):
-        own = judged(pair, p)
+    for label, both in scores.items():
+        if label not in found:
+            means = [score(own) for own in both if own.values]
+            if len(means) == 2:
+                shown = (f"{100 * own.mean:.1f}" for own in means)
+                rows.append((label, "0", *shown, "-", "-", "other rows"))
+            continue
+        own = judged(found[label], corrected[label])
         word = {"a": "better", "b": "worse", "open": "open"}[own.verdict]
-        means = (f"{100 * own.means[1]:.1f}", f"{100 * own.means[0]:.1f}")
-        rows.append((label, str(own.rows), *means, points(own), p_value(p), word))
+        first, last = (f"{100 * mean:.1f}" for mean in reversed(own.means))
+        rows.append((label, str(own.rows), first, last, points(own), p_value(own.holm), word))
     return rows
 
 
 def _worded(line: Line, role: str) -> Scores:
     """The scores under keys that hold the question's words: rows of other words are others."""
-    words = {}
+    words: dict[Key, Key] = {}
+    often: Counter[Key] = Counter()
     for seed, record in line.answers(role):
         question = record.answer.question
-        words[seed, record.id] = (seed, f"{record.id} {question.text} {question.answers[0]}")
+        said = (seed, f"{question.text} {question.answers[0]}")
+        often[said] += 1
+        words[seed, record.id] = (seed, f"{said[1]} {often[said]}")
     found = line.scores(role, lambda seed, record: record.right)
     return Scores(
         {words[key]: value for key, value in found.values.items()},

@@ -35,7 +35,7 @@ class OnRay:
     """An executor on Ray, which is started here unless there is a cluster.
 
     workers: processes at most for a model. None: one for each CPU, or for each share of a GPU.
-    gpus: GPUs of a worker; a fraction shares one.
+    gpus: GPUs of a worker; a fraction shares one. With 0 workers see none, and run on CPUs.
     address: of a cluster; None is `RAY_ADDRESS`, or else this machine alone.
     retries: how often a cell is tried again after its worker was lost.
     attempt: how a worker runs a cell.
@@ -73,13 +73,17 @@ class OnRay:
     def _room(self, ray: Any, cells: int) -> int:
         """How many workers there are to be."""
         there = ray.cluster_resources()
-        most = there.get("GPU", 0) / self.gpus if self.gpus else there.get("CPU", 1)
-        if most < 1:
-            raise BadInput(
-                f"gpus is {self.gpus!r}, and the cluster has {there.get('GPU', 0):.0f} GPUs; "
-                "allowed: no more than there are. Leave it out for CPUs."
-            )
-        return min(self.workers or int(most), cells, int(most))
+        gpus, most = int(there.get("GPU", 0)), max(1, int(there.get("CPU", 1)))
+        if self.gpus:
+            # a share is of one GPU: what is left over of several makes no worker
+            shares = gpus * int(1 / self.gpus) if self.gpus < 1 else int(gpus / self.gpus)
+            if shares < 1:
+                raise BadInput(
+                    f"gpus is {self.gpus!r}, and the cluster has {gpus} GPUs; allowed: no more "
+                    "than there are. Leave it out for CPUs."
+                )
+            most = min(most, shares)
+        return min(self.workers or most, cells, most)
 
 
 class _Place:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import shutil
+
+import numpy as np
 import pytest
 
 from memkit.compare import grid, read_spec
 from memkit.compare.estimate import Calibration, estimate, expected
+from memkit.compare.worker import Worker
+
+ESTIMATE = importlib.import_module("memkit.compare.estimate")
 
 
 def test_a_block_is_a_line_through_what_was_timed():
@@ -26,6 +33,27 @@ def test_the_sum_is_over_all_cells(wanted):
     # three ways (1, 2 at once, 2 in turn) ask all rows; each writes both facts
     total = 2 * 100 + 3 * (cloze + plain * 0.01) + 2 * 3 * 2 * 10
     assert expected(made, made.cells, measures) == pytest.approx(total)
+
+
+def test_memory_is_what_is_in_use_and_the_most_beyond_it_of_the_largest_model(
+    wanted, monkeypatch, tmp_path
+):
+    shutil.copytree(wanted["models"]["tiny"]["path"], tmp_path / "second")
+    wanted["models"]["second"] = {"path": str(tmp_path / "second")}
+    used = {"tiny": 1000, "second": 300}
+    peaks = {"plain": 1, "bm25": 70, "ft": 500, "routed": 20}
+    monkeypatch.setattr(ESTIMATE, "_in_use", lambda worker: used[worker.model])
+    monkeypatch.setattr(
+        ESTIMATE, "_calibrated", lambda worker, cell: Calibration(peak=peaks[cell.memory])
+    )
+    assert estimate(read_spec(wanted)).bytes == 1500
+
+
+def test_what_is_in_use_grows_by_what_is_taken(wanted):
+    with Worker(grid(read_spec(wanted)), "tiny") as worker:
+        before = ESTIMATE._in_use(worker)
+        taken = np.ones(100_000_000, dtype=np.uint8)
+        assert ESTIMATE._in_use(worker) - before == pytest.approx(taken.nbytes, rel=0.2)
 
 
 def test_a_dry_run_measures_and_writes_nothing(wanted, tmp_path, monkeypatch):

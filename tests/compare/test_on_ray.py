@@ -30,6 +30,9 @@ folder, spec = Path(sys.argv[1]), json.loads(sys.argv[2])
 
 
 def deadly(worker, cell, seen):
+    own = ray.get_runtime_context().get_assigned_resources()
+    given = [own, os.environ.get("CUDA_VISIBLE_DEVICES")]
+    (folder / f"given {os.getpid()}").write_text(json.dumps(given))
     for number, records in enumerate(attempt(worker, cell, seen)):
         yield records
         marker = folder / "killed"
@@ -51,15 +54,19 @@ def same(found):
 
 ray.init(
     num_cpus=2,
+    num_gpus=1,
     include_dashboard=False,
     log_to_driver=False,
     object_store_memory=80 * 2**20,
     _node_ip_address="127.0.0.1",
 )
-there = run(spec, folder / "ray", executor=OnRay(workers=2, retries=1, attempt=deadly))
+there = run(spec, folder / "ray", executor=OnRay(workers=2, gpus=0.25, retries=1, attempt=deadly))
 ray.shutdown()
 here = run(spec, folder / "serial")
 assert (folder / "killed").exists()
+given = [json.loads(file.read_text()) for file in folder.glob("given *")]
+assert len(given) >= 2
+assert all((own["GPU"], own["CPU"], seen) == (0.25, 1, "0") for own, seen in given), given
 assert not there.failures, [outcome.end.error for outcome in there.failures]
 assert len(here.done) == len(there.done) == 3
 assert len(same(here)) > 60
@@ -88,6 +95,24 @@ def test_records_are_those_of_the_serial_run_though_a_worker_is_killed(wanted, t
         timeout=400,
     )
     assert done.stdout.endswith("the same\n"), done.stderr[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "room"),
+    [(0, None, 8), (0, 3, 3), (1, None, 2), (2, None, 1), (0.5, None, 4), (0.4, None, 4),
+     (0.25, None, 8), (0.1, None, 8), (0.5, 3, 3), (1, 5, 2)],
+)  # fmt: skip
+def test_there_are_as_many_workers_as_have_room(gpus, workers, room):
+    double = SimpleNamespace(cluster_resources=lambda: {"CPU": 8.0, "GPU": 2.0})
+    executor = OnRay(workers=workers, gpus=gpus)
+    assert executor._room(double, 100) == room
+    assert executor._room(double, 1) == 1
+
+
+def test_more_gpus_than_there_are_are_refused():
+    double = SimpleNamespace(cluster_resources=lambda: {"CPU": 8.0, "GPU": 2.0})
+    with pytest.raises(BadInput, match=r"gpus is 3, and the cluster has 2 GPUs"):
+        OnRay(gpus=3)._room(double, 1)
 
 
 class Lost(Exception):

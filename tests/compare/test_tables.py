@@ -154,8 +154,27 @@ def test_two_runs_side_by_side(ran):
     assert made[0].title == "tiny on small: small and other, question"
     assert {row[-1] for row in made[0].rows} == {"open"}
     assert {row[4] for row in made[0].rows} == {"+0.0 [+0.0, +0.0]"}
+    renamed = [  # the same questions under the ids of another sample
+        dataclasses.replace(
+            o, answers=tuple(dataclasses.replace(r, id=f"more/{r.id}") for r in o.answers)
+        )
+        for o in ran.outcomes
+    ]
+    assert beside(ran, dataclasses.replace(ran, outcomes=tuple(renamed)))[0].rows == made[0].rows
     swapped = [
         dataclasses.replace(o, cell=dataclasses.replace(o.cell, model="else")) for o in ran.outcomes
     ]
     with pytest.raises(BadInput, match="in common"):
         beside(ran, dataclasses.replace(ran, outcomes=tuple(swapped)))
+
+
+def test_two_runs_of_other_rows_have_their_means_and_no_difference(ran):
+    later = [
+        dataclasses.replace(o, cell=dataclasses.replace(o.cell, seed=o.cell.seed + 9))
+        for o in ran.outcomes
+    ]
+    (group,) = groups(ran)
+    first = beside(ran, dataclasses.replace(ran, outcomes=tuple(later)))[0]
+    for line, row in zip(group.lines, first.rows, strict=True):
+        mean = f"{100 * group.score(line, 'question').mean:.1f}"
+        assert row == (line.label, "0", mean, mean, "-", "-", "other rows")
