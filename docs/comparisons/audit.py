@@ -12,47 +12,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
 import memkit
-from memkit import LM, MEMIT, ROME, AlphaEdit, Benchmark, Fact, FineTune, Guards, LoRA, Statistics
+from memkit import LM, Benchmark, Fact
+from memkit.compare import read_paper
 from memkit.editors.audit import Suspect
 from memkit.editors.base import Editor
-from memkit.world.text import Statements, trained_facts
 
-OPEN = {"guards": Guards(perplexity=float("inf"), size=float("inf"), divisor=0.0)}
-STATEMENTS, CONTEXTS = 6_000, 3
+SMALL = read_paper(Path(__file__).with_name("small.toml"))
+NAMES = ("ROME", "MEMIT", "AlphaEdit", "FineTune", "LoRA")
 HEADER = (
     "| editor | facts | edits counted | named: recall | recall among as many | precision "
     "| prompts: recall | recall among as many | precision |"
 )
-
-
-def editors(world: Benchmark, folder: Path) -> Mapping[str, Editor]:
-    """The editors with settings for so small a model, as in editing_methods.py."""
-    told = Statements(world, trained_facts(world))
-    rng = random.Random(0)
-    lines = ["".join(told.word(rng, told.draw(rng))) for _ in range(STATEMENTS)]
-    rows = ("".join(lines[start : start + 5]) for start in range(0, STATEMENTS, 5))
-    corpus = folder / "statements.jsonl"
-    corpus.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows), encoding="utf-8")
-    located = {
-        "contexts": ("{}", *(f"{line}{{}}" for line in lines[:CONTEXTS])),
-        "statistics": Statistics(corpus=str(corpus), tokens=60_000, ridge=1e-6),
-        "stop": 0.02,
-        **OPEN,
-    }
-    return {
-        "ROME": ROME(**located),
-        "MEMIT": MEMIT(**located),
-        "AlphaEdit": AlphaEdit(**located),
-        "FineTune": FineTune(stop_at_argmax=False, lr=2e-3, **OPEN),
-        "LoRA": LoRA(**OPEN),
-    }
 
 
 def rows(
@@ -92,8 +68,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     lm = LM.load(options.model or memkit.world.shipped(), device="cpu")
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        chosen = editors(world, Path(folder))
-        chosen = {name: chosen[name] for name in options.editors or chosen}
+        known = SMALL.editors()
+        chosen = memkit.world.located(
+            {name: known[name] for name in options.editors},
+            world,
+            Path(folder),
+            statements=6_000,
+            contexts=3,
+            tokens=60_000,
+        )
         print(HEADER)
         print("|" + " --- |" * (HEADER.count("|") - 1))
         for row in rows(lm, world, chosen, options.facts, options.seed):
@@ -111,7 +94,7 @@ def arguments() -> argparse.ArgumentParser:
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--facts", type=int, nargs="+", default=[1, 10, 40])
-    parser.add_argument("--editors", nargs="+", help="some of them alone")
+    parser.add_argument("--editors", nargs="+", choices=list(SMALL.parts), default=NAMES)
     parser.add_argument("--model", help="a model's folder or Hub id; the shipped one")
     parser.add_argument("--data", type=Path, help="a world's folder; the shipped one")
     parser.add_argument("--seed", type=int, default=1)

@@ -5,15 +5,15 @@
 gives facts that the shipped model knows another object, by `memkit.world.modifications`, and scores
 each editor by free generation: one fact at a time (the first table), and one after the other on one
 handle (the second). All editors see the same facts. Settings that are not an editor's defaults
-stand in `editors` below, with the reason. With `--mend FOLDER` there is MEND too: its networks are
-trained first, in minutes, unless the folder has them.
+stand in small.toml, with the reason; second moments are those of statements of the world's facts.
+With `--mend FOLDER` there is MEND too: its networks are trained first, in minutes, unless the
+folder has them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
 import sys
 import tempfile
 import time
@@ -22,69 +22,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import memkit
-from memkit import (
-    LM,
-    MEMIT,
-    MEND,
-    ROME,
-    AlphaEdit,
-    Benchmark,
-    Fact,
-    FineTune,
-    FineTuneConstrained,
-    FineTuneEWC,
-    FineTuneLocalized,
-    FineTuneRetrain,
-    Guards,
-    LoRA,
-    Statistics,
-)
+from memkit import LM, MEND, Benchmark, Fact, Guards
 from memkit.benchmarks.miniworld import shipped
+from memkit.compare import read_paper
 from memkit.editors.base import Editor
 from memkit.protocols.editing_result import EditingResult
-from memkit.world import modifications, practice
-from memkit.world.text import Statements, trained_facts
+from memkit.world import located, modifications, practice
 
 # What an editor does is shown, not stopped
 OPEN = {"on_guard": "warn", "guards": Guards(perplexity=float("inf"), size=float("inf"))}
-
-STATEMENTS = 20_000  # of the world's facts, from which second moments are taken
-CONTEXTS = 10  # statements, each of which stands before the prompt once
-
-
-def editors(world: Benchmark, folder: Path, seed: int) -> dict[str, Editor]:
-    """Every editor, with settings for a model a thousand times smaller than the papers'.
-
-    What differs from the defaults: fine-tuning has a higher rate, or a wider bound, since a small
-    model's facts take larger steps. Moments are taken of text like the model's training text, as
-    the papers take them of Wikipedia, and contexts are statements on a line of their own, as in
-    that text: behind a full stop this model reads a passage.
-    """
-    told = Statements(world, trained_facts(world))
-    rng = random.Random(seed)
-    lines = ["".join(told.word(rng, told.draw(rng))) for _ in range(STATEMENTS)]
-    rows = ("".join(lines[start : start + 5]) for start in range(0, STATEMENTS, 5))
-    corpus = folder / "statements.jsonl"
-    corpus.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows), encoding="utf-8")
-    located = {
-        "contexts": ("{}", *(f"{line}{{}}" for line in lines[:CONTEXTS])),
-        "statistics": Statistics(corpus=str(corpus), tokens=150_000, ridge=1e-6),
-        "stop": 0.02,
-        **OPEN,
-    }
-    return {
-        "FineTune": FineTune(stop_at_argmax=False, lr=2e-3, **OPEN),
-        "FineTune, all weights": FineTune(parameters="all", stop_at_argmax=False, **OPEN),
-        "FineTuneConstrained": FineTuneConstrained(eps=5e-3, **OPEN),
-        "FineTuneLocalized": FineTuneLocalized(lr=5e-3, epochs=100, **OPEN),
-        "FineTuneEWC": FineTuneEWC(stop_at_argmax=False, lr=2e-3, ewc_lambda=1e4, **OPEN),
-        "FineTuneRetrain": FineTuneRetrain(stop_at_argmax=False, lr=2e-3, every=10, **OPEN),
-        "LoRA": LoRA(**OPEN),
-        "ROME": ROME(**located),
-        "ROME, official": ROME(variant="official", **located),
-        "MEMIT": MEMIT(**located),
-        "AlphaEdit": AlphaEdit(**located),
-    }
+SMALL = read_paper(Path(__file__).with_name("small.toml"))
+NAMES = tuple(SMALL.parts)
 
 
 def mend(lm: LM, world: Benchmark, facts: Sequence[Fact], folder: Path, seed: int) -> MEND:
@@ -97,19 +45,6 @@ def mend(lm: LM, world: Benchmark, facts: Sequence[Fact], folder: Path, seed: in
     return editor
 
 
-NAMES = (
-    "FineTune",
-    "FineTune, all weights",
-    "FineTuneConstrained",
-    "FineTuneLocalized",
-    "FineTuneEWC",
-    "FineTuneRetrain",
-    "LoRA",
-    "ROME",
-    "ROME, official",
-    "MEMIT",
-    "AlphaEdit",
-)
 TRAINED = ("MEND", "MEND, current")  # with --mend; the second one of the model as it is
 HEADER = (
     "editor",
@@ -140,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     facts = modifications(world, max(args.facts, args.sequence), args.seed)
     tables = {"single": facts[: args.facts], "sequential": facts[: args.sequence]}
     with tempfile.TemporaryDirectory(prefix="memkit-editing-") as scratch:
-        known = editors(world, Path(scratch), args.seed)
+        known = located(SMALL.editors(), world, Path(scratch), seed=args.seed)
         if args.mend:
             editor = mend(lm, world, facts, args.mend, args.seed)
             known |= {"MEND": editor, "MEND, current": replace(editor, at="current")}

@@ -14,6 +14,7 @@ from memkit.world.probes import probes
 from memkit.world.remarks import remarks
 from memkit.world.t5 import T5Recipe
 from memkit.world.table import Wording, from_table, read_wordings
+from memkit.world.text import located
 from memkit.world.truths import TRUTH_PROMPT, objects, references, secrets
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "from_table",
     "generate",
     "lessons",
+    "located",
     "make",
     "measure",
     "modifications",

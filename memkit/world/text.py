@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from memkit.benchmarks.base import Benchmark
 from memkit.errors import BadInput
+from memkit.files import write_text
 from memkit.prompts import Template
 from memkit.types import Fact
 
-__all__ = ["Statements", "trained_facts"]
+if TYPE_CHECKING:
+    from memkit.editors.base import Editor
+
+__all__ = ["Statements", "located", "trained_facts"]
 
 AS_QUESTION = 0.4  # share of wordings in question form
+ROW = 5  # statements in a text of a corpus
 CEILING = 0.12  # subjects more popular than this share of all are stated no more often
 
 
@@ -66,3 +75,35 @@ class Statements:
         if asked:
             return self.template.render(text), fact.target, "\n"
         return text, fact.target, ".\n"
+
+
+def located(
+    editors: Mapping[str, Editor],
+    benchmark: Benchmark,
+    folder: Path,
+    *,
+    statements: int = 20_000,
+    contexts: int = 10,
+    tokens: int = 150_000,
+    seed: int = 0,
+) -> dict[str, Editor]:
+    """The editors; those with second moments take them of statements of the world's trained facts.
+
+    This is text like the model's training text, as the papers take Wikipedia. It is written to
+    statements.jsonl in `folder`, which has to stay while the editors are used; `tokens` of it are
+    read. `contexts` statements, each on a line of its own, stand before the prompt once each.
+    """
+    told, rng = Statements(benchmark, trained_facts(benchmark)), random.Random(seed)
+    lines = ["".join(told.word(rng, told.draw(rng))) for _ in range(statements)]
+    texts = ("".join(lines[start : start + ROW]) for start in range(0, statements, ROW))
+    corpus = folder / "statements.jsonl"
+    write_text(corpus, "".join(json.dumps({"text": text}) + "\n" for text in texts))
+    before = ("{}", *(f"{line}{{}}" for line in lines[:contexts]))
+    found = dict(editors)
+    for name, editor in editors.items():
+        moments = getattr(editor, "statistics", None)
+        if moments is not None:
+            moments = replace(moments, corpus=str(corpus), tokens=tokens)
+            changed = {"contexts": before, "statistics": moments}
+            found[name] = replace(editor, **changed)
+    return found
