@@ -144,6 +144,11 @@ def audit(base: Model, edited: Edited, subjects: Sequence[str | Fact] = ()) -> A
     Raises `BadInput` if the two are not of one shape, or the edit changes no weights;
     `UnsupportedModel` for subjects with other models than decoders.
     """
+    if isinstance(subjects, str | Fact):
+        raise BadInput(
+            f"subjects is {subjects!r:.80}; allowed: a list of names or facts, hundreds of them. "
+            "Put one into brackets, beside others to compare it with."
+        )
     base = base if isinstance(base, LM) else LM.load(base)
     if subjects and base.kind != "decoder":
         raise UnsupportedModel(

@@ -154,6 +154,11 @@ def _checked_objects(
     facts: Sequence[Fact], objects: Mapping[str, Sequence[str]]
 ) -> Mapping[str, Sequence[str]]:
     """The objects, if there are none or some fact can be looked for among them."""
+    if not isinstance(objects, Mapping):
+        raise BadInput(
+            f"objects is {objects!r:.80}; allowed: a mapping from relations to lists of objects. "
+            "Make one, as memkit.world.objects does."
+        )
     for relation, texts in objects.items():
         check_texts(f"objects[{relation!r}]", texts)
     if objects and not any(others(fact, objects) for fact in facts):
@@ -205,6 +210,11 @@ def _check_row(lm: LM, name: str, row: Any, battery: Battery) -> None:
     from memkit.editors.base import Editor
     from memkit.lm.model import LM
 
+    if isinstance(row, type):
+        raise BadInput(
+            f"the row {name!r} is the class {row.__name__}; allowed: an object. Write "
+            f"{row.__name__}()."
+        )
     if isinstance(row, Editor) and not battery.facts:
         raise BadInput(
             f"the row {name!r} is an editor, and there are no facts to erase; allowed: with facts. "

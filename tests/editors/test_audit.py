@@ -184,6 +184,8 @@ def test_subjects_are_named_on_the_miniature_world():
 
 
 def test_what_cannot_be_compared_is_named(tmp_path):
+    with pytest.raises(BadInput, match="subjects is 'Peru'; allowed: a list"):
+        audit(tiny_lm("gpt2"), tiny_lm("gpt2"), "Peru")
     lm = tiny_lm("gpt2")
     with pytest.raises(BadInput, match="not in both models"):
         audit(lm, tiny_lm("gpt2", n_layer=2))

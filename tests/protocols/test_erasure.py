@@ -146,6 +146,10 @@ def test_a_refusal_leaves_the_answer_the_likeliest_of_its_kind(lm):
     other = dataclasses.replace(fact, relation="river", target="Rimac")
     with pytest.raises(BadInput, match="no fact has one of these with another object"):
         protocols.erasure(lm, rows, facts=[other], objects=objects)
+    with pytest.raises(BadInput, match="objects is \\['Lima'\\]; allowed: a mapping"):
+        protocols.erasure(lm, rows, facts=[fact], objects=["Lima"])
+    with pytest.raises(BadInput, match="is the class GradientAscent; allowed: an object"):
+        protocols.erasure(lm, {"a": GradientAscent}, facts=[fact])
     with pytest.raises(BadInput, match=r"objects\['capital'\] is 'Lima'"):
         protocols.erasure(lm, rows, facts=[fact], objects={"capital": "Lima"})
 
