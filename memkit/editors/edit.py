@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from memkit.editors.base import Adaptor, Editor
     from memkit.editors.peft_folder import Written
     from memkit.lm.model import LM
+    from memkit.lm.state import Mark
 
 __all__ = ["Edit"]
 
@@ -68,7 +69,7 @@ class Edit:
         self.revision = 0  # counts up with every change of the steps
         self.adaptor: Adaptor | None = None
         self._hooks = contextlib.ExitStack()
-        self._print: str | None = None
+        self.mark: Mark | None = None  # of the model before the first step
 
     def __repr__(self) -> str:
         facts = [fact for step in self.steps for fact in step.facts]
@@ -102,6 +103,8 @@ class Edit:
                     self.memo.setdefault("chosen", chosen)
                 self.once("perplexity", lambda: base_perplexity(self.lm, self.editor.guards))
                 before = known(self.lm, facts)
+                if not past:
+                    self.mark = self.lm.mark()
                 self._install()
                 draft = Draft(self, facts)
                 with torch.inference_mode(False), torch.enable_grad():
@@ -177,7 +180,6 @@ class Edit:
                 self.lm.edits.remove(self)
             self.memo.clear()
             self.closed = True
-            self.lm.remember_fingerprint(self._print)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[Self]:
@@ -241,6 +243,7 @@ class Edit:
         """Make saved steps live, on a model that has been found to be their base."""
         check_newest(self, "adopted")
         try:
+            self.mark = self.lm.mark()
             for name, way in turned.items():
                 self.touch(name, self.lm.model.get_parameter(name), turned=way)
             self.steps = [moved(step, self.lm.device) for step in steps]
@@ -269,8 +272,6 @@ class Edit:
 
     def touch(self, name: str, parameter: nn.Parameter, *, turned: bool = False) -> None:
         """Save a tensor's bytes before its first change."""
-        if not self.touched:
-            self._print = self.lm.known_fingerprint()
         self.weights.touch(name, parameter, turned=turned)
 
     def value(self, name: str, more: Sequence[Change] = ()) -> Tensor:
@@ -296,7 +297,11 @@ class Edit:
         elif self.adaptor is not None:
             self._hooks.close()
             self.adaptor = None
+        restored = [touched.parameter for touched in self.touched.values()]
         self.weights.restore(self.steps)
+        if not self.steps and self.mark is not None:
+            others = [edit.mark for edit in self.lm.edits if edit is not self]
+            self.lm.returned(self.mark, restored, others)
 
 
 def _unscored(draft: Draft, made: Made) -> Step:

@@ -95,7 +95,7 @@ def base_perplexity(lm: LM, guards: Guards) -> float | None:
     """Perplexity on the guarded texts of the model as it is; None where it is not watched."""
     if lm.kind != "decoder" or math.isinf(guards.perplexity):
         return None
-    return lm.perplexity(_texts(lm, guards))
+    return lm.keep(("perplexity", guards.text), lambda: lm.perplexity(_texts(lm, guards)))
 
 
 def check_perplexity(lm: LM, guards: Guards, base: float | None) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from memkit.errors import BadInput, UnsupportedModel
 from memkit.files import building
@@ -20,7 +21,7 @@ from memkit.lm.loading import load, pick_device, pick_dtype, quiet
 from memkit.lm.rating import perplexity, rated, rated_options
 from memkit.lm.rows import answer_room, asked, fitting, pairs, prompt_rows, target_row
 from memkit.lm.scoring import TargetLogprob
-from memkit.lm.state import State
+from memkit.lm.state import Mark, State
 from memkit.lm.tokens import Codec
 
 __all__ = ["LM"]
@@ -110,13 +111,13 @@ class LM:
         """SHA-256 of config, weights and adaptors as they are; computed only after a change."""
         return self._state.fingerprint()
 
-    def known_fingerprint(self) -> str | None:
-        """The fingerprint, if it need not be computed."""
-        return self._state.known()
+    def mark(self) -> Mark:
+        """Stands for what weights and live adaptors are now: the same one until one changes."""
+        return self._state.mark()
 
-    def remember_fingerprint(self, known: str | None) -> None:
-        """Say what the fingerprint is now, for who has put weights back; None: not known."""
-        self._state.remember(known)
+    def returned(self, mark: Mark, restored: Iterable[Tensor], earlier: Iterable[Mark]) -> None:
+        """Say that these parameters have a mark's bytes again; see `memkit.lm.state`."""
+        self._state.returned(mark, restored, earlier)
 
     def keep(self, key: object, make: Callable[[], T], slot: str | None = None) -> T:
         """What `make` gives: made once, kept as long as the weights are what they are now.

@@ -16,11 +16,13 @@ from memkit.editors import edit as handle
 from memkit.editors import interrupts, steps, weights
 from memkit.editors.base import Edit, Editor, Made
 from memkit.editors.finetune import FineTune
+from memkit.editors.grace import GRACE
 from memkit.editors.interrupts import ending_with, uninterrupted
 from memkit.editors.rome import ROME
 from memkit.editors.statistics import Statistics
 from memkit.editors.steps import LowRank
 from memkit.errors import BadInput, EditRejected
+from memkit.lm.fingerprint import weights_hash
 from memkit.testing.editor import state_hash
 from memkit.testing.models import tiny_lm
 from memkit.types import Fact
@@ -464,6 +466,51 @@ def test_the_fingerprint_is_right_and_cheap_after_an_edit(lm, monkeypatch):
 
 
 # the report
+
+
+def test_weights_written_to_beside_an_edit_are_hashed_anew(lm):
+    known = lm.fingerprint()
+    for undone in (False, True):
+        edit = Toy(layers=(0, 2)).apply(lm, FACTS[:1])
+        with torch.no_grad():
+            lm.model.transformer.wpe.weight[0] += 1
+        if undone:
+            edit.undo()
+        edit.rollback()
+        assert lm.fingerprint() == weights_hash(lm.model) != known
+        known = lm.fingerprint()
+
+
+def test_edits_over_edits_leave_the_fingerprint_known(lm, monkeypatch):
+    base = lm.fingerprint()
+    with Toy(layers=(0,)).apply(lm, FACTS[:1]):
+        one = lm.fingerprint()
+        with Toy(layers=(0, 2)).apply(lm, FACTS[1:2]) as edit, edit.paused():
+            pass
+        hashed = []
+        monkeypatch.setattr("memkit.lm.state.weights_hash", lambda model: hashed.append(model))
+        assert lm.fingerprint() == one
+        with GRACE(layer=1, steps=2, guards=OPEN).apply(lm, FACTS[:1]):
+            pass
+        with pytest.raises(EditRejected):
+            Toy(does="n").apply(lm, FACTS[:1])
+        assert lm.fingerprint() == one
+    assert lm.fingerprint() == base
+    assert hashed == []
+
+
+def test_perplexity_before_an_edit_is_computed_once_for_a_model(lm, monkeypatch):
+    watched = Toy(guards=Guards(perplexity=1e9, size=float("inf")))
+    asked, true = [], lm.perplexity
+    monkeypatch.setattr(lm, "perplexity", lambda texts: asked.append(lm.mark()) or true(texts))
+    for _ in range(2):
+        watched.apply(lm, FACTS[:1]).add(FACTS[1:2]).rollback()
+    assert len(asked) == 5
+    assert len(set(map(id, asked))) == 5  # the model's own, and that after each step
+    with torch.no_grad():
+        lm.model.transformer.wpe.weight[0] += 1
+    watched.apply(lm, FACTS[:1])
+    assert len(asked) == 7
 
 
 def test_the_report_joins_the_steps(lm):
