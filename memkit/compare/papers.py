@@ -7,6 +7,9 @@
     type = "ft"
     lr = 1e-2
 
+    [run]                               # what the paper's script takes by default
+    edits = 1000
+
     [published.zsre]
     tag = "recalled"                    # or "verified": read in the paper or its code
     of = "T5, token F1"
@@ -84,6 +87,7 @@ class Paper(BaseModel):
 
     settings: dict[str, Any] = {}
     parts: dict[str, Part] = Field(default={}, alias="editors")
+    run: dict[str, Any] = {}
     published: dict[str, Published] = {}
 
     def editors(self) -> dict[str, Editor]:
@@ -111,7 +115,7 @@ def read_paper(path: str | os.PathLike[str]) -> Paper:
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
         raise BadInput(
             f"{str(path)!r} cannot be read as a paper's file ({error}); allowed: tables settings, "
-            "editors and published, as docs/comparisons/grace.toml has them. Correct it."
+            "editors, run and published, as docs/comparisons/grace.toml has them. Correct it."
         ) from error
 
 

@@ -202,20 +202,48 @@ def test_unstructured(tmp_path, capsys):
 
 def test_erasure(tmp_path, capsys):
     script = runpy.run_path(str(SCRIPTS / "erasure.py"))
-    options = ["--facts", "2", "--editors", "GRACE", "gradient ascent", "--seeds", "1"]
-    options += ["--taught", "20", "--questions", "4", "--out", str(tmp_path / "out")]
+    options = ["--facts", "2", "--editors", "GRACE", "gradient ascent"]
+    script["main"]([*options, "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    for row in ("unedited", "GRACE", "gradient ascent"):
+        assert printed.count(f"| {row} |") == 1
+    found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    assert found["rows"][1]["verdicts"] == ["suppressed"] * 2
+
+
+def test_ext_sub(tmp_path, capsys):
+    script = runpy.run_path(str(SCRIPTS / "extsub.py"))
+    options = ["--seeds", "1", "--taught", "20", "--questions", "4"]
+    options += ["--out", str(tmp_path / "out")]
     script["main"](options)
     first = capsys.readouterr()
-    assert first.out.count("| unedited |") == 3
-    for row in ("GRACE", "gradient ascent", "expert", "anti-expert", "Ext-Sub, 1", "merge"):
-        assert f"| {row} |" in first.out
+    assert first.out.count("| unedited |") == 2
+    for row in ("anti-expert", "plain subtraction, 0.2", "Ext-Sub, 1", "merge"):
+        assert first.out.count(f"| {row} |") == 2
+    (expert, _) = (row for row in first.out.splitlines() if row.startswith("| expert |"))
+    assert expert.endswith("| 33.3 | 52.8 | 43.1 | 48.1 | 31.3 | 31.2 |")
     assert "seed 0: training" in first.err
-    found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
-    assert found["facts"]["rows"][1]["verdicts"] == ["suppressed"] * 2
-    script["main"]([*options, "--parts", "adapters"])  # from the adapters that are there
+    script["main"](options)  # from the adapters that are there
     again = capsys.readouterr()
     assert "training" not in again.err
-    assert again.out.split("| unedited |")[1] == first.out.split("| unedited |")[2]
+    assert again.out == first.out
+    (run,) = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))["runs"]
+    assert set(run["expert"]) > {"mc1", "taught", "other facts"}
+
+
+def test_ext_sub_with_real_adapters(shared, tmp_path, capsys):
+    lm = memkit.LM.load(memkit.world.shipped(), device="cpu")
+    editor = memkit.LoRA(rank=2, epochs=1, batch_size=2)
+    for name in ("expert", "anti-expert"):
+        editor.train(lm, [("Q: Who?", f" {name}."), ("Q: What?", " That.")]).save(tmp_path / name)
+    script = runpy.run_path(str(SCRIPTS / "extsub.py"))
+    options = ["--model", str(memkit.world.shipped()), "--expert", str(tmp_path / "expert")]
+    options += ["--anti-expert", str(tmp_path / "anti-expert"), "--limit", "2"]
+    options += ["--data", str(shared / "data" / "truthfulqa" / "TruthfulQA.csv")]
+    script["main"]([*options, "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert "| Ext-Sub, 2 |" in printed
+    assert "| 36.0 | 55.2 | 46.4 | 49.2 | 34.6 | 34.4 |" in printed
 
 
 def test_collapse(capsys):
