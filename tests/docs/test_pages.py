@@ -99,7 +99,7 @@ def test_every_command_is_one(page):
         "memkit edit apply gpt2-xl facts.jsonl edits/mine --sett layer=17",
         "memkit edit apply gpt2-xl",
         "memkit edits show edits/mine",
-        "python docs/comparisons/erasure.py --out runs/erasure --parts everything",
+        "python docs/comparisons/erasure.py --out runs/erasure --editors everything",
         "python docs/comparisons/gone.py",
         "pytest docs/benchmarks/test_qa_speed.py -k nothing_of_this_name",
         "make everything",
