@@ -8,7 +8,7 @@ each with a file of the same form whose questions must keep their answers (*_loc
         [question, letter]              scientific
         [[question, letter], ...]       new_info
 
-Event       the edit; options stand in the question, as "A. ..", "a) .." or "(A) .."
+Event       the edit; options stand in the question, as "A. ..", "a) ..", "(A) .." or "(1) .."
 Fact        the edit, as `memkit.benchmarks.elken` has events
 Passage     the edit
 
@@ -34,8 +34,11 @@ __all__ = ["SPLITS", "URL", "load"]
 
 URL = "https://github.com/feyzaakyurek/dune (dune)"
 SPLITS = ("edits", "locality")
-MARK = re.compile(r"(?:(?<=\s)|^)\(?([A-Ja-j])[.)]\s+")
-LETTERS = "ABCDEFGHIJ"
+LETTERS, DIGITS = "ABCDEFGHIJ", "123456789"
+MARKS = {  # of an option, by the names that options may have
+    LETTERS: re.compile(r"(?:(?<=\s)|^)\(?([A-Ja-j])[.)]\s+"),
+    DIGITS: re.compile(r"(?:(?<=\s)|^)\(([1-9])\)\s+"),
+}
 
 
 def load(
@@ -117,16 +120,18 @@ def _is_pair(value: Any) -> bool:
 
 def _choice(text: str, letter: str) -> Choice | None:
     """The question with its options apart; None where there are none, or the letter is not one."""
-    marks = list(MARK.finditer(text))
-    firsts = [n for n, mark in enumerate(marks) if mark[1].upper() == "A"]
+    name = letter.strip().strip("().").upper()[:1]
+    names = DIGITS if name.isdigit() else LETTERS
+    marks = list(MARKS[names].finditer(text))
+    firsts = [n for n, mark in enumerate(marks) if mark[1].upper() == names[0]]
     if not firsts:
         return None
     kept = marks[firsts[-1] :]
-    while [mark[1].upper() for mark in kept] != list(LETTERS[: len(kept)]):
+    while [mark[1].upper() for mark in kept] != list(names[: len(kept)]):
         kept = kept[:-1]
     bounds = [*(mark.start() for mark in kept[1:]), len(text)]
     options = tuple(text[mark.end() : end].strip() for mark, end in zip(kept, bounds, strict=True))
-    answer = LETTERS.find(letter.strip().upper()[:1] or "?")
+    answer = names.find(name or "?")
     if len(options) < 2 or not all(options) or not 0 <= answer < len(options):
         return None
     return Choice(text[: kept[0].start()].strip() or text, options, answer)

@@ -98,34 +98,34 @@ class CanonicalResult:
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
-        """A row a method, and for each bound the success, its gain, and the round that counts."""
+        """A row a method: success by bound with the round that counts, gains, losses elsewhere."""
         bounds = self.settings["bounds"]
         lines = [
             self.model,
             f"{self.task.name}: {len(self.task.facts)} examples, {len(self.task.evaluation)} to "
-            f"evaluate on, {len(self.task.hard)} hard negatives; " + settings_text(self.settings),
+            f"evaluate on, {len(self.task.hard)} hard negatives; {settings_text(self.settings)}",
         ]
-        table = [["success", *(f"{bound:g}" for bound in bounds)]]
+        success = [["success, @ round", *(f"{bound:g}" for bound in bounds)]]
+        gains = [["gain", *(f"{bound:g}" for bound in bounds)]]
         losses = [["after the last round", "general", "rest", "hard"]]
         for name, row in self.rows.items():
-            cells = [self._shown(name, row, bound) for bound in bounds]
-            table.append([name, *cells])
+            cells = [cell_text(self.success(name, bound)) for bound in bounds]
+            rounds = [f" @ {row.within(bound)}" if name != UNEDITED else "" for bound in bounds]
+            success.append([name, *map("".join, zip(cells, rounds, strict=True))])
+            if name != UNEDITED:
+                own = (self.difference(name, bound) for bound in bounds)
+                gains.append([name, *(cell_text(cell, "+.3f", "+.2f") for cell in own)])
             last = row.rounds[-1]
             shown = (last.general, last.rest, last.hard)
             losses.append([name, *("" if x is None else f"{x:.4f}" for x in shown)])
+        for table in (success, gains, losses):
+            lines += ["", *aligned(table)]
         refused = [
             f"{name}: refused by a guard in round {len(row.rounds)}: {row.rejected}"
             for name, row in self.rows.items()
             if row.rejected
         ]
-        return "\n".join([*lines, "", *aligned(table), "", *aligned(losses), *refused])
-
-    def _shown(self, name: str, row: CanonicalRow, bound: float) -> str:
-        text = cell_text(self.success(name, bound))
-        if name == UNEDITED:
-            return text
-        gain = cell_text(self.difference(name, bound), "+.3f", "+.2f")
-        return f"{text}, {gain}, round {row.within(bound)} of {len(row.rounds) - 1}"
+        return "\n".join([*lines, *refused])
 
     def _succeeded(self, name: str, bound: float) -> list[float]:
         if name not in self.rows or bound not in self.settings["bounds"]:

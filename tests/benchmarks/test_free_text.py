@@ -31,6 +31,14 @@ def test_options_are_told_apart(tmp_path, text):
     assert event.text == "Bea resigned."
 
 
+def test_dune_numbers_some_options(tmp_path):
+    text = "In 1. Who resigned (2 of 3)? (1) Ada (2) Bea (3) Cat"
+    (event,) = load("dune", dune(tmp_path / "s.json", ["x"], [[text, "2"]])).cases
+    (choice,) = event.choices
+    assert (choice.options, choice.answer) == (("Ada", "Bea", "Cat"), 1)
+    assert choice.text == "In 1. Who resigned (2 of 3)?"
+
+
 def test_an_earlier_letter_is_no_option(tmp_path):
     text = "Did A. Smith resign, or a) was it a joke?\nA. Yes\nB. No, a joke"
     (event,) = load("dune", dune(tmp_path / "s.json", ["x"], [[text, "B"]])).cases

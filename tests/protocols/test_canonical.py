@@ -96,7 +96,7 @@ def test_rounds_are_epochs_and_the_model_is_put_back(lm):
     assert found.rows["FT"].within(10.0) == 3
     gain = found.success("FT", 10.0).mean - found.success("unedited", 10.0).mean
     assert found.difference("FT", 10.0).mean == pytest.approx(gain)
-    assert "round 3 of 3" in str(found)
+    assert " @ 3" in str(found)
     assert "rest" in str(found)
     assert found.to_dict()["task"]["rule"] == "likely"
 
