@@ -117,3 +117,10 @@ def test_what_the_shipped_model_knows():
     assert f"answers {100 * card['gold passage, tail']:.0f} per cent of the latter" in text
     assert round(5 * card["wrong passage, head"]) == 1
     assert "loses four in five of the former" in text
+
+
+def test_the_files_that_the_readme_links_to_are_there():
+    links = re.findall(r"\]\(([^)#]+)", README) + re.findall(r'(?:src|href)="([^"]+)"', README)
+    assert len(links) > 20
+    for link in links:
+        assert (ROOT / link).exists(), link
