@@ -4,7 +4,7 @@
 
 tells the shipped model of the miniature world's new entities, by every editor and by the prompt,
 and asks what the definitions say and what follows from them: the first table. The second one asks
-with 1, 2, 5, 10 and 50 definitions at once. Settings stand in `editors` below. With `--mend FOLDER`
+with 1, 2, 5, 10 and 50 definitions at once. Settings stand in onoe.toml. With `--mend FOLDER`
 there is MEND too: its networks are trained first, in minutes, unless the folder has them.
 
     python docs/comparisons/entity_table.py --model gpt2-xl --data data/entity_inferences
@@ -29,39 +29,32 @@ from pathlib import Path
 import memkit
 from memkit import (
     BM25,
-    GRACE,
     LM,
-    MEMIT,
     MEND,
     QA,
-    ROME,
     Always,
     Benchmark,
     Dense,
-    FineTune,
-    FineTuneLocalized,
     Guards,
     Passage,
     PopularityRouter,
-    Statistics,
 )
 from memkit.benchmarks.miniworld import shipped
 from memkit.benchmarks.probes import EntityProbe
+from memkit.compare import read_paper
 from memkit.editors.base import Editor
 from memkit.protocols import Definition, RandomDefinition, Retrieved, Routed, outcomes
 from memkit.protocols.entities_methods import Prompting
 from memkit.retrieval.base import Retriever
 from memkit.retrieval.encoders import PACKAGED, load_encoder
-from memkit.world import practice
-from memkit.world.text import Statements, trained_facts
+from memkit.world import located, practice
 
 # What an editor does is shown, not stopped
 OPEN = {"on_guard": "warn", "guards": Guards(perplexity=float("inf"), size=float("inf"))}
-STATEMENTS = 10_000  # of the world's facts, from which second moments are taken
-CONTEXTS = 1  # statements, each of which stands before the definition once
+PAPER = read_paper(Path(__file__).with_name("onoe.toml"))
 ROUTED = 120  # questions on which the router is fitted
 CROWDED = ("FT full", "MEMIT")  # those that write many definitions at once
-NAMES = ("FT full", "FT last layer", "FT localised", "ROME", "MEMIT", "GRACE", "MEND")
+NAMES = (*PAPER.parts, "MEND")
 
 
 @dataclass(frozen=True)
@@ -77,49 +70,21 @@ class Bench:
 def editors(
     bench: Bench, folder: Path, seed: int, *, span: bool, kind: str = "decoder"
 ) -> dict[str, Editor]:
-    """Every editor but MEND that serves a model of this kind.
+    """Every editor but MEND that serves a model of this kind; `span`: with settings for ECBD.
 
-    Fine-tuning has the paper's settings (`span`: those for ECBD). A decoder learns the whole
-    definition, a T5 the masked span with its sentinels and the end. On the miniature world FT
-    localised has a higher rate and learns no end, and ROME and MEMIT take moments and contexts from
-    statements of the world's facts, since that is the model's training text, as the papers take
-    Wikipedia's; 60 steps, to be done in minutes.
+    On the miniature world second moments and contexts are those of statements of its facts, each of
+    which stands before the definition once.
     """
-    if kind == "decoder":
-        rate, epochs = (3e-6, 5) if span else (5e-4, 10)
-        learnt = {"text": "definition"}
-    else:
-        rate, epochs = (1e-5, 10) if span else (5e-4, 20)
-        learnt = {"end": True}
-    paper = {**learnt, "lr": rate, "epochs": epochs, "batch_size": 1}
-    paper |= {"stop_loss": 0.0, "stop_at_argmax": False, **OPEN}
-    located = located_on(bench.world, folder, seed) if bench.world else {}
-    local = {"lr": 5e-3, "end": False} if bench.world else {}
-    every: dict[str, Editor] = {
-        "FT full": FineTune(parameters="all", **paper),
-        "FT last layer": FineTune(parameters="last", **paper),
-        "FT localised": FineTuneLocalized(**local, **OPEN),
-        "ROME": ROME(**located, **OPEN),
-        "MEMIT": MEMIT(**located, **OPEN),
-        "GRACE": GRACE(**OPEN),
-    }
-    return {name: editor for name, editor in every.items() if kind in editor.kinds}
-
-
-def located_on(world: Benchmark, folder: Path, seed: int) -> dict[str, object]:
-    """Moments and contexts of statements, each on a line of its own."""
-    told = Statements(world, trained_facts(world))
-    rng = random.Random(seed)
-    lines = ["".join(told.word(rng, told.draw(rng))) for _ in range(STATEMENTS)]
-    rows = ("".join(lines[start : start + 5]) for start in range(0, STATEMENTS, 5))
-    corpus = folder / "statements.jsonl"
-    corpus.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows), encoding="utf-8")
-    return {
-        "contexts": ("{}", *(f"{line}{{}}" for line in lines[:CONTEXTS])),
-        "statistics": Statistics(corpus=str(corpus), tokens=75_000, ridge=1e-6),
-        "steps": 60,
-        "stop": 0.02,
-    }
+    variants = [] if kind == "decoder" else ["T5"]
+    if span:
+        variants = [", ".join([*variants, "ECBD"])]
+    if bench.world is not None:
+        variants.append("miniworld")
+    every = {name: e for name, e in PAPER.editors(*variants).items() if kind in e.kinds}
+    if bench.world is None:
+        return every
+    sizes = {"statements": 10_000, "contexts": 1, "tokens": 75_000}
+    return located(every, bench.world, folder, seed=seed, **sizes)
 
 
 def mend(lm: LM, world: Benchmark, folder: Path, steps: int | None, seed: int) -> MEND:
@@ -219,7 +184,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         result = memkit.protocols.entities(
             lm, bench.probes, methods, popular=bench.popular, others=args.others, seed=args.seed
         )
-        shown(result.table())
+        table = ruled(result.table())
+        if not span:
+            published = PAPER.published["entity_inferences"]
+            print(f"Published figures, {published.tag}: {published.of}\n")
+            table = published.beside(table)
+        shown(table)
         print(f"\n{result}", file=sys.stderr)
         kept(args.out, "entities", result.to_dict())
         if args.overlap:
@@ -240,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             seed=args.seed,
         )
     print()
-    shown(crowded.table())
+    shown(ruled(crowded.table()))
     kept(args.out, "crowded", crowded.to_dict())
     if args.out:
         crowded.plot(args.out / "entity_crowded.png")
@@ -254,10 +224,15 @@ def kept(out: Path | None, name: str, found: Mapping[str, object]) -> None:
         (out / f"{name}.json").write_text(text, encoding="utf-8")
 
 
+def ruled(table: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """The table with Markdown's rule below its header."""
+    header, *rows = table
+    return [header, ["---"] * len(header), *rows]
+
+
 def shown(table: Sequence[Sequence[str]]) -> None:
     """Print a table for a page."""
-    header, *rows = table
-    for cells in (header, ["---"] * len(header), *rows):
+    for cells in table:
         print(f"| {' | '.join(cells)} |")
 
 

@@ -10,6 +10,9 @@
     [run]                               # what the paper's script takes by default
     edits = 1000
 
+    [variants.T5.FT]                    # what else holds for an editor when it is asked for
+    end = true
+
     [published.zsre]
     tag = "recalled"                    # or "verified": read in the paper or its code
     of = "T5, token F1"
@@ -88,20 +91,35 @@ class Paper(BaseModel):
     settings: dict[str, Any] = {}
     parts: dict[str, Part] = Field(default={}, alias="editors")
     run: dict[str, Any] = {}
+    variants: dict[str, dict[str, dict[str, Any]]] = {}
     published: dict[str, Published] = {}
 
-    def editors(self) -> dict[str, Editor]:
-        """The editors, by their rows' names.
+    @model_validator(mode="after")
+    def _known(self) -> Paper:
+        for variant, parts in self.variants.items():
+            for name in parts:
+                if name not in self.parts:
+                    raise ValueError(f"variants.{variant}.{name}: {near(name, self.parts)}")
+        return self
+
+    def editors(self, *variants: str) -> dict[str, Editor]:
+        """The editors, by their rows' names; of variants a later one goes before an earlier one.
 
         Raises `BadInput` for what is not allowed, with its place.
         """
-        return {name: self._editor(name, part) for name, part in self.parts.items()}
+        for variant in variants:
+            if variant not in self.variants:
+                raise BadInput(f"variants has no {variant!r}; {near(variant, self.variants)}")
+        return {name: self._editor(name, part, variants) for name, part in self.parts.items()}
 
-    def _editor(self, name: str, part: Part) -> Editor:
+    def _editor(self, name: str, part: Part, variants: Sequence[str]) -> Editor:
         known = part.type or name
         if known not in EDITORS:
             raise BadInput(f"editors.{name} is {known!r}, no editor; {near(known, EDITORS)}")
-        return made(EDITORS[known], {**self.settings, **part.settings}, f"editors.{name}")
+        settings = {**self.settings, **part.settings}
+        for variant in variants:
+            settings |= self.variants[variant].get(name, {})
+        return made(EDITORS[known], settings, f"editors.{name}")
 
 
 def read_paper(path: str | os.PathLike[str]) -> Paper:

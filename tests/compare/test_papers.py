@@ -24,6 +24,12 @@ lr = 0.5
 [run]
 edits = 3
 
+[variants.large.mine]
+lr = 0.1
+
+[variants.late.mine]
+epochs = 3
+
 [published.all]
 tag = "recalled"
 of = "a model"
@@ -54,6 +60,17 @@ def test_editors_have_common_and_own_settings(paper):
     assert found["mine"].lr == 0.5
     assert read_paper(paper(TEXT)).run == {"edits": 3}
     assert {editor.on_guard for editor in found.values()} == {"warn"}
+
+
+def test_variants_go_before_what_holds_without_them(paper):
+    found = read_paper(paper(TEXT))
+    assert found.editors()["mine"].lr == 0.5
+    assert found.editors("large")["mine"].lr == 0.1
+    both = found.editors("large", "late")["mine"]
+    assert (both.lr, both.epochs, both.on_guard) == (0.1, 3, "warn")
+    assert found.editors("late")["mine"].lr == 0.5
+    with pytest.raises(BadInput, match=r"variants has no 'big'.*'large', 'late'"):
+        found.editors("big")
 
 
 def test_published_figures_stand_beside_their_rows(paper):
@@ -89,6 +106,7 @@ def test_an_editor_that_cannot_be_made_is_named(paper, old, new, said):
         ('tag = "recalled"', 'tag = "sure"', "published.all.tag"),
         ("[published.all]", "[publish.all]", "publish"),
         ("[editors.grace]", "[editors.grace", "paper.toml"),
+        ("[variants.large.mine]", "[variants.large.min]", "variants.large.min: allowed"),
     ],
 )
 def test_a_file_with_what_is_not_allowed_is_refused(paper, old, new, said):
@@ -97,9 +115,17 @@ def test_a_file_with_what_is_not_allowed_is_refused(paper, old, new, said):
         read_paper(paper(TEXT.replace(old, new)))
 
 
-@pytest.mark.parametrize("name", ["grace", "erasure", "extsub"])
+def test_every_variant_of_the_entity_table_can_be_made():
+    (path,) = (file for file in FILES if file.stem == "onoe")
+    paper = read_paper(path)
+    assert paper.published
+    rates = {name: paper.editors(name)["FT full"].lr for name in paper.variants}
+    assert rates == {"ECBD": 3e-6, "T5": 5e-4, "T5, ECBD": 1e-5, "miniworld": 5e-4}
+
+
+@pytest.mark.parametrize("name", ["grace", "erasure", "extsub", "small"])
 def test_the_papers_of_the_comparisons_can_be_read(name):
     (path,) = (file for file in FILES if file.stem == name)
     paper = read_paper(path)
     assert len(paper.editors()) == len(paper.parts) > 0
-    assert bool(paper.published) == (name != "erasure")
+    assert bool(paper.published) == (name not in ("erasure", "small"))
