@@ -167,22 +167,33 @@ class Course:
         asked = [lesson.own for lesson in batch]
         asked += [rng.choice(lesson.others) for lesson in batch if lesson.others]
         others = self._others(batch, rng)
-        with torch.no_grad():
-            before = target_logits(self.lm, others).float().log_softmax(dim=-1)
+        wanted = torch.tensor([t for row in asked for t in row.target], device=self.lm.device)
         with edited(self.sites, self.networks(found)):
             logits = target_logits(self.lm, [*asked, *others]).float().log_softmax(dim=-1)
-        own, after = logits.split([len(logits) - len(before), len(before)])
-        wanted = torch.tensor([t for row in asked for t in row.target], device=own.device)
+        own, after = logits.split([len(wanted), len(logits) - len(wanted)])
         edit = torch.nn.functional.nll_loss(own, wanted)
+        if not others:
+            return edit, torch.zeros_like(edit)
+        with torch.no_grad():
+            before = target_logits(self.lm, others).float().log_softmax(dim=-1)
         locality = (before.exp() * (before - after)).sum(dim=-1).mean()
         return edit, locality
 
     def _others(self, batch: Sequence[Lesson], rng: random.Random) -> list[Example]:
-        """What must stay when a batch is written: one of each fact's own, and as many others."""
+        """What must stay when a batch is written: one of each fact's own, and as many others.
+
+        Where that is nothing, it is what must stay for other facts; none if all of it is written.
+        """
         written = {lesson.own.given for lesson in batch}
         rows = [rng.choice(lesson.stay) for lesson in batch if lesson.stay]
         rows += rng.sample(self.locality, min(len(batch), len(self.locality)))
-        return [row for row in rows if row.given not in written]
+        rows = [row for row in rows if row.given not in written]
+        if not rows:
+            lessons = (*self.taught, *self.held)
+            rest = [*self.locality, *(row for lesson in lessons for row in lesson.stay)]
+            rest = [row for row in rest if row.given not in written]
+            rows = rng.sample(rest, min(len(batch), len(rest)))
+        return rows
 
     @torch.no_grad()
     def _measure(self, kept: Path) -> None:

@@ -463,6 +463,27 @@ def test_the_locality_of_the_facts_is_taken_without_another(lm, tmp_path):
     assert editor.networks == str(tmp_path / "mend")
 
 
+@pytest.mark.parametrize("has", [[0], [23], [0, 1]])
+def test_facts_without_a_locality_of_their_own_leave_the_others_alone(lm, tmp_path, has):
+    facts = [
+        dataclasses.replace(f, locality=(("One, two", "three"),) if i in has else ())
+        for i, f in enumerate(TAUGHT)
+    ]
+    editor = MEND(**{**HOW, "edits_per_batch": 1}).train(lm, facts, out=tmp_path / "mend")
+    rows = json.loads((tmp_path / "mend" / "mend.json").read_text())["curve"]
+    assert all(row["locality"] > 0 for row in rows[1:])
+    own = [Fact(f.subject, f.prompt, f.target) for f in TAUGHT if f.subject == "Peru"]
+    with editor.apply(lm, own[:1]) as edit:
+        assert edit.report.facts[0].after != edit.report.facts[0].before
+
+
+def test_what_a_batch_writes_itself_does_not_have_to_stay(lm, tmp_path):
+    facts = [dataclasses.replace(f, locality=()) for f in TAUGHT[::6]]
+    MEND(**HOW).train(lm, facts, locality=facts, out=tmp_path / "mend", validation=facts)
+    rows = json.loads((tmp_path / "mend" / "mend.json").read_text())["curve"]
+    assert {row["locality"] for row in rows} == {0.0}
+
+
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
     """Folder of networks by model: the tiny models that the contract makes are equal each time."""
