@@ -87,6 +87,13 @@ def compare(said: str, block: Block) -> None:
     assert numbers == pytest.approx(expected, rel=0.1, abs=0.2), f"{block} prints other numbers"
 
 
+def test_no_page_is_forgotten():
+    pages = {*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")} - {ROOT / "CHANGELOG.md"}
+    assert pages <= {*RUN, *TABLES}
+    for page in TABLES:  # commands in them are checked, not run; code would not be
+        assert [block for block in blocks(page) if block.language not in ("sh", "text")] == []
+
+
 @pytest.mark.parametrize("page", [*RUN, *TABLES], ids=name)
 def test_every_command_is_one(page):
     for words, whole in commands_of(page):
