@@ -16,10 +16,11 @@ counts.
 
 A question is covered if it is about the fact's subject, and asks for the fact's relation:
 
-    subject    `question.subject`, else the longest name in its text, is the fact's subject or leads
-               to it as an alias; compared without regard to case, blanks and forms (NFKC)
+    subject    `question.subject`, else a name in its text (the longest first), is the fact's subject
+               or leads to it as an alias; compared without regard to case, blanks, forms (NFKC)
     relation   the same where both say theirs; else, by words, the fact's prompt or a paraphrase:
-               at least `overlap` of the prompt's words beside the subject are in the question
+               at least `overlap` of the prompt's words beside the subject are in the question.
+               Words such as "the" and "of" count only where a prompt has no others
 
 Two entities of one name are one subject here: a question that does not say which is meant is
 answered with the new fact.
@@ -40,6 +41,10 @@ from memkit.types import Decision, EditReport, Fact, FactReport, Passage, Questi
 __all__ = ["EditScope"]
 
 WORD = re.compile(r"\w+")
+FUNCTION = frozenset(
+    "a an and are as at be been by did do does for from had has have he her his in is it its of on "
+    "or s she that the their they this to was were with".split()
+)
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,10 @@ class EditScope:
         Raises as `consider`.
         """
         ledger = self._ledger(edits(signals, "EditScope"))
-        for row in ledger.rows.get(ledger.subject(question), ()):
-            if self._asks(question, row.fact):
-                return row
+        for subject in ledger.subjects(question):
+            for row in ledger.rows.get(subject, ()):
+                if self._asks(question, row.fact):
+                    return row
         return None
 
     def _ledger(self, reports: tuple[EditReport, ...]) -> _Ledger:
@@ -115,6 +121,7 @@ class EditScope:
         own = set(_words(fact.subject))
         for prompt in (fact.text, *fact.paraphrases):
             words = set(_words(prompt)) - own
+            words = words - FUNCTION or words
             if words and len(words & asked) >= self.overlap * len(words):
                 return True
         return False
@@ -132,13 +139,13 @@ def updated(fact: Fact) -> Passage:
 class _Ledger:
     """Facts under edit by the key of their subject, the newest first, and names that lead there."""
 
-    rows: dict[str | None, list[FactReport]]
+    rows: dict[str, list[FactReport]]
     titles: dict[str, str]
     mentions: Mentions
 
     @classmethod
     def of(cls, reports: Iterable[EditReport], aliases: Mapping[str, str]) -> _Ledger:
-        rows: dict[str | None, list[FactReport]] = {}
+        rows: dict[str, list[FactReport]] = {}
         titles = {_key(alias): _key(title) for alias, title in aliases.items()}
         names = set(aliases)
         for row in (row for report in reports for row in report.facts):
@@ -148,14 +155,15 @@ class _Ledger:
             names.add(row.fact.subject)
         return cls(rows, titles, Mentions(names))
 
-    def subject(self, question: Question) -> str | None:
-        """The key of the subject that the question is about, if it is known here."""
+    def subjects(self, question: Question) -> list[str]:
+        """The keys of the subjects that the question may be about, of those known here."""
         if not self.rows:
-            return None
+            return []
         if question.subject is not None:
-            return self.titles.get(_key(question.subject))
-        found = self.mentions.find(question.text)
-        return self.titles.get(_key(found[0].name)) if found else None
+            names = [question.subject]
+        else:
+            names = [mention.name for mention in self.mentions.find(question.text)]
+        return [self.titles[key] for key in map(_key, names) if key in self.titles]
 
 
 def _key(name: str) -> str:

@@ -70,6 +70,37 @@ def test_subject_then_relation(question, covered):
     assert source(question, report(), scope=scope) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "covered"),
+    [
+        ("What is the capital of Marn?", True),
+        ("Which town is Marn's capital?", True),
+        ("What is the population of Marn?", False),  # "the", "of" and "is" are no relation
+        ("Who is the president of the republic of Marn?", False),
+    ],
+)
+def test_function_words_are_no_relation(text, covered):
+    fact = Fact("Marn", "The capital of {} is", "Ovale")
+    assert source(Question(text), report(fact)) == ("weights" if covered else None)
+
+
+def test_a_prompt_of_function_words_alone_is_compared_by_them():
+    fact = Fact("Ada Quill", "{} is a", "poet")
+    assert source(Question("What is Ada Quill?"), report(fact)) == "weights"
+
+
+def test_every_subject_that_a_question_names_is_looked_at():
+    """The longest name is not always the one that is asked about."""
+    born, capital = (
+        Fact("Ada", "{} was born in", "Tess"),
+        Fact("Ovale", "{} is the capital of", "X"),
+    )
+    reports = report(born), report(capital, learnt=False)
+    assert source(Question("Was Ada born in Ovale?"), *reports) == "weights"
+    assert source(Question("Ovale is the capital of what, Ada?"), *reports) == "retrieval"
+    assert source(Question("Did Ada visit Ovale?"), *reports) is None
+
+
 def test_an_edit_that_was_not_learnt_is_told():
     question = Question("Who wrote it?", subject="Erewhon", relation="author")
     decision = EditScope().consider(question, {"edits": (report(AUTHOR, learnt=False),)})
