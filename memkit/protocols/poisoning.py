@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -149,15 +150,19 @@ def _texts(
         gold = next((by_id[key] for key in other.gold if key in by_id), None)
         if gold is None or other.subject is None or question.subject is None:
             return [plain]
-        return [gold.text.replace(other.subject, question.subject)]
+        return [_replaced(gold.text, [other.subject], subject)]
     gold = next((by_id[key] for key in question.gold if key in by_id), None)
     claim = plain
     if gold is not None:
-        claim = gold.text
-        for answer in question.answers:
-            claim = claim.replace(answer, false)
+        claim = _replaced(gold.text, question.answers, false)
         claim = claim if false in claim else plain
     return [f"{lead}{question.text} {claim}" for lead in LEADS]
+
+
+def _replaced(text: str, names: Sequence[str], other: str) -> str:
+    """The text with another name for each of these as whole words: "US" is not in "music"."""
+    words = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    return re.sub(rf"(?<!\w)(?:{words})(?!\w)", lambda _: other, text, flags=re.IGNORECASE)
 
 
 @contextlib.contextmanager

@@ -16,8 +16,8 @@ counts.
 
 A question is covered if it is about the fact's subject, and asks for the fact's relation:
 
-    subject    `question.subject`, else a name in its text (the longest first), is the fact's subject
-               or leads to it as an alias; compared without regard to case, blanks, forms (NFKC)
+    subject    `question.subject`, else a name in its text, the longest first, is the subject of the
+               fact or an alias of it; compared without regard to case, blanks and forms (NFKC)
     relation   the same where both say theirs; else, by words, the fact's prompt or a paraphrase:
                at least `overlap` of the prompt's words beside the subject are in the question.
                Words such as "the" and "of" count only where a prompt has no others

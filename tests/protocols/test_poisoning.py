@@ -53,6 +53,23 @@ def test_attacks_by_hand(kind, texts):
     assert len(ids) == len(set(ids))
 
 
+def test_names_are_replaced_as_whole_words():
+    """Once each: no alias is looked for inside of the false answer or of another word."""
+    passages = [
+        Passage("a", "The music of Ada is jazz; Adam plays Jazz music, acid jazz.", "Ada"),
+        Passage("b", "Bo plays blues.", "Bo"),
+    ]
+    questions = [
+        Question("Genre?", ("jazz", "acid jazz", "us", "b"), "Ada", "genre", gold=("a",)),
+        Question("And?", ("blues",), "Bo", "genre", gold=("b",)),
+    ]
+    (repeat, _), (_, namesake) = (poison(questions, passages, kind, 1) for kind in KINDS[1:])
+    expected = "Genre? The music of Ada is blues; Adam plays blues music, blues."
+    assert repeat.passages[0].text == expected
+    expected = "The music of Bo is jazz; Adam plays Jazz music, acid jazz."
+    assert namesake.passages[0].text == expected
+
+
 def test_without_a_corpus_the_claim_is_a_plain_sentence():
     for kind in ("repeat", "namesake"):
         (passage, *_) = poison(QUESTIONS, (), kind, n=1)[0].passages
