@@ -62,8 +62,7 @@ class BM25(Closing):
     ) -> None:
         self.path = path
         self.manifest = manifest
-        self._engine = engine
-        self._passages = passages
+        self._opened = engine, passages  # together: a search in another thread sees both change
         self._closed = False
         self._remove: weakref.finalize[..., BM25] | None = None
 
@@ -160,15 +159,18 @@ class BM25(Closing):
     @property
     def engine(self) -> Literal["lucene", "bm25s"]:
         """What searches."""
-        return self._engine.name
+        return self._opened[0].name
+
+    def __repr__(self) -> str:
+        return f"BM25({str(self.path)!r}, {len(self)} passages, engine={self.engine!r})"
 
     def __len__(self) -> int:
         """Number of passages."""
-        return len(self._passages)
+        return len(self._opened[1])
 
     def passages(self) -> Iterator[Passage]:
         """All passages, read one at a time."""
-        return iter(self._passages)
+        return iter(self._opened[1])
 
     def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
         """The `k` best passages for each query, of those that hold a term of it.
@@ -178,9 +180,16 @@ class BM25(Closing):
         """
         check_search(queries, k)
         self._check_open()
+        opened = engine, passages = self._opened
+        try:
+            found = engine.search(queries, k)
+        except IndexMismatch:
+            if self._opened is opened:
+                raise
+            return self.search(queries, k)  # another thread has changed the index meanwhile
         return [
-            [Hit(self._passages[row], score, rank) for rank, (row, score) in enumerate(hits, 1)]
-            for hits in self._engine.search(queries, k)
+            [Hit(passages[row], score, rank) for rank, (row, score) in enumerate(hits, 1)]
+            for hits in found
         ]
 
     def add(self, passages: Iterable[Passage]) -> None:
@@ -217,12 +226,13 @@ class BM25(Closing):
     def _own(self) -> tuple[PassageFile, Manifest]:
         """The passage file and the card of an index that can be changed."""
         self._check_open()
-        if self.manifest is None or not isinstance(self._passages, PassageFile):
+        passages = self._opened[1]
+        if self.manifest is None or not isinstance(passages, PassageFile):
             raise MemkitError(
                 f"{str(self.path)!r} was not made by memkit; allowed: changes of memkit's own "
                 "indexes. Build one of its passages: BM25.build(index.passages(), path)."
             )
-        return self._passages, self.manifest
+        return passages, self.manifest
 
     def _change(
         self, old: PassageFile, manifest: Manifest, added: list[Passage], removed: list[str]
@@ -234,22 +244,22 @@ class BM25(Closing):
             new = PassageFile(folder)
             source, target = self.path / self.engine, folder / self.engine
             target.mkdir()
-            if isinstance(self._engine, Lucene):
+            if self.engine == "lucene":
                 ids = [passage.id for passage in added]
                 Lucene.update(source, target, old, new, ids, removed)
             else:
                 Bm25s.build(target, new, manifest.parameters["k1"], manifest.parameters["b"])
             card = dataclasses.replace(manifest, count=len(new), corpus_sha256=sha256)
             manifest = card.write(folder)
-        self._engine.close()
-        self._engine = _open_engine(self.path, manifest)
-        self._passages, self.manifest = new, manifest
+        before, _ = self._opened
+        self._opened, self.manifest = (_open_engine(self.path, manifest), new), manifest
+        before.close()
 
     def close(self) -> None:
         """Let go of the files; a temporary index is gone then. Closing twice does nothing."""
         if not self._closed:
             self._closed = True
-            self._engine.close()
+            self._opened[0].close()
             if self._remove is not None:
                 self._remove()
 

@@ -37,6 +37,7 @@ class Bm25s:
     name: Literal["bm25s"] = "bm25s"
 
     def __init__(self, folder: Path) -> None:
+        self._folder, self._closed = folder, False
         try:
             self._rows = np.load(folder / ROWS, mmap_mode="r", allow_pickle=False)
             self._scorer = (
@@ -65,19 +66,22 @@ class Bm25s:
         np.save(folder / ROWS, np.asarray(rows, dtype=np.int64))
 
     def search(self, queries: Sequence[str], k: int) -> list[list[tuple[int, float]]]:
-        """The `k` best (row, score) pairs for each query."""
-        return [self._one(query, k) for query in queries]
+        """The `k` best (row, score) pairs for each query. Raises `IndexMismatch` once closed."""
+        scorer = self._scorer
+        if self._closed:
+            raise IndexMismatch(f"{str(self._folder)!r} is closed. Open the index again.")
+        return [self._one(scorer, query, k) for query in queries]
 
-    def _one(self, query: str, k: int) -> list[tuple[int, float]]:
-        if self._scorer is None or not (ids := self._scorer.get_tokens_ids(terms(query))):
+    def _one(self, scorer: Any, query: str, k: int) -> list[tuple[int, float]]:
+        if scorer is None or not (ids := scorer.get_tokens_ids(terms(query))):
             return []
-        scores = self._scorer.get_scores_from_ids(ids)
+        scores = scorer.get_scores_from_ids(ids)
         best = _best(scores, k)
         return list(zip(self._rows[best].tolist(), scores[best].tolist(), strict=True))
 
     def close(self) -> None:
         """Let go of the files."""
-        self._scorer = None
+        self._closed, self._scorer = True, None
 
 
 def _shorten_lengths(

@@ -16,7 +16,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -140,7 +140,7 @@ class Dense:
 
     def __len__(self) -> int:
         """Number of passages."""
-        return len(self._passages)
+        return len(self._files.passages)
 
     def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
         """The `k` passages with the largest scores for each query, ties by id.
@@ -150,20 +150,21 @@ class Dense:
         check_search(queries, k)
         if not queries:
             return []
-        k = min(k, len(self))
         vectors = encode_queries(self.encoder, queries, self.query_batch_size)
-        if vectors.shape[1] != self._vectors.shape[1]:
+        files = self._files
+        k = min(k, len(files.passages))
+        if vectors.shape[1] != files.vectors.shape[1]:
             raise BadInput(
                 f"the encoder {self.encoder.name!r} gave queries {vectors.shape[1]} dimensions; "
-                f"allowed: the {self._vectors.shape[1]} of its passages. Correct the encoder."
+                f"allowed: the {files.vectors.shape[1]} of its passages. Correct the encoder."
             )
-        if self._graph is not None:
-            found = self._graph.search(vectors, k)
+        if files.graph is not None:
+            found = files.graph.search(vectors, k)
         else:
-            found = exact_search(self._vectors, vectors, k, self._norm)
+            found = exact_search(files.vectors, vectors, k, files.norm)
         return [
             [
-                Hit(self._passages[row], score, rank)
+                Hit(files.passages[row], score, rank)
                 for rank, row, score in zip(
                     range(1, len(rows) + 1), rows.tolist(), scores.tolist(), strict=True
                 )
@@ -177,7 +178,7 @@ class Dense:
         Only what is new is encoded; the index is written anew, its graph too, and moved into place.
         Raises `BadInput` for an id that is there already, before anything is changed.
         """
-        if new := self._passages.check_new(passages):
+        if new := self._files.passages.check_new(passages):
             self._change(new, [], batch_size)
 
     def remove(self, ids: Iterable[str]) -> None:
@@ -186,7 +187,7 @@ class Dense:
         Raises `BadInput` for an id that is not there, and if no passage would be left, before
         anything is changed.
         """
-        if gone := self._passages.rows(ids):
+        if gone := self._files.passages.rows(ids):
             self._change([], gone, 1)
 
     def replace(self, passages: Iterable[Passage], *, batch_size: int = 16) -> None:
@@ -194,21 +195,22 @@ class Dense:
 
         Raises `BadInput` for an id that is not there or stands twice, before anything is changed.
         """
-        if new := self._passages.check_old(passages):
-            self._change(new, self._passages.rows(p.id for p in new), batch_size)
+        if new := self._files.passages.check_old(passages):
+            self._change(new, self._files.passages.rows(p.id for p in new), batch_size)
 
     def _change(self, new: list[Passage], gone: list[int], batch_size: int) -> None:
         """Make it an index of what is there, without the rows `gone`, and of `new`."""
         _check("auto", batch_size, SHARD, len(new))
         new = _by_id(new)
-        both = [*self._passages, *new]
+        both = [*self._files.passages, *new]
         kept = np.delete(np.arange(len(both)), gone).tolist()
         order = np.array(sorted(kept, key=lambda row: both[row].id), dtype=np.int64)
         passages = check_corpus(both[row] for row in order)
-        vectors = self._vectors[:0]
+        old = self._files.vectors
+        vectors = old[:0]
         if new:
             vectors = np.concatenate(_encode(self.encoder, new, self.path, batch_size, SHARD))
-        self._rewrite(passages, _merged(self._vectors, vectors, order))
+        self._rewrite(passages, _merged(old, vectors, order))
         discard_shards(self.path)
 
     def _rewrite(self, passages: list[Passage], parts: Iterable[Vectors]) -> None:
@@ -222,20 +224,28 @@ class Dense:
         self.manifest = manifest = Manifest.read(self.path, kind=KIND)
         parameters = manifest.parameters
         check_encoder(_noted(manifest), self.encoder, repr(str(self.path)))
-        self._passages = PassageFile(self.path)
+        passages = PassageFile(self.path)
         small = (self.path / VECTORS).stat().st_size <= IN_MEMORY
-        vectors = np.load(self.path / VECTORS, mmap_mode=None if small else "r", allow_pickle=False)
-        self._vectors = np.asarray(vectors)  # the same memory, read faster than a memmap
+        loaded = np.load(self.path / VECTORS, mmap_mode=None if small else "r", allow_pickle=False)
+        vectors = np.asarray(loaded)  # the same memory, read faster than a memmap
         shape = (manifest.count, parameters["dimensions"])
-        if self._vectors.shape != shape or len(self._passages) != manifest.count:
+        if vectors.shape != shape or len(passages) != manifest.count:
             raise IndexMismatch(
-                f"{str(self.path)!r} holds {len(self._passages)} passages and vectors of shape "
-                f"{self._vectors.shape}, and its manifest says {shape}. Build it anew."
+                f"{str(self.path)!r} holds {len(passages)} passages and vectors of shape "
+                f"{vectors.shape}, and its manifest says {shape}. Build it anew."
             )
-        self._norm = float(parameters["norm"])
-        self._graph = None
-        if manifest.engine == "faiss":
-            self._graph = HNSW(self.path / GRAPH, self._vectors, self._norm)
+        norm = float(parameters["norm"])
+        graph = HNSW(self.path / GRAPH, vectors, norm) if manifest.engine == "faiss" else None
+        self._files = _Files(passages, vectors, norm, graph)
+
+
+class _Files(NamedTuple):
+    """What a search reads, all of one state of the index: another thread may change it."""
+
+    passages: PassageFile
+    vectors: Vectors
+    norm: float
+    graph: HNSW | None
 
 
 def _noted(manifest: Manifest) -> dict[str, Any]:

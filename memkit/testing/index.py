@@ -16,6 +16,7 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +276,26 @@ class IndexContract(StoreContract):
     def traces(self, tmp_path: Path) -> Callable[[], object]:
         """Every file."""
         return lambda: _files(tmp_path)
+
+    def test_threads_may_search_while_one_changes(
+        self, retriever: Index, wanted: dict[str, str]
+    ) -> None:
+        """Each search sees one state, the old or the new: rows of one are others in the other."""
+        queries, found = list(wanted), list[list[str]]()
+        first = Passage("!", "Sorted before all others.")
+
+        def change() -> None:
+            for _ in range(3):
+                retriever.add([first])
+                retriever.remove([first.id])
+
+        with ThreadPoolExecutor(1) as pool:
+            changing = pool.submit(change)
+            while not changing.done():
+                found.append([hits[0].passage.id for hits in retriever.search(queries, 1)])
+        changing.result()
+        assert found
+        assert all(ids == list(wanted.values()) for ids in found)
 
     def test_refuses_a_folder_that_is_not_whole(
         self, retriever: Index, open: Callable[..., Index], path: Path, tmp_path: Path

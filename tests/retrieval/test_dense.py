@@ -100,7 +100,10 @@ class TestSearch:
         read = Dense.build(passages, tmp_path / "index", encoder=encoder)
         monkeypatch.setattr(dense, "IN_MEMORY", 0)
         mapped = Dense.open(tmp_path / "index", encoder)
-        assert (read._vectors.flags.writeable, mapped._vectors.flags.writeable) == (True, False)
+        assert (read._files.vectors.flags.writeable, mapped._files.vectors.flags.writeable) == (
+            True,
+            False,
+        )
         assert read.search(QUERIES, 20) == mapped.search(QUERIES, 20)
 
     def test_cosine_and_dot_differ(self, tmp_path):
