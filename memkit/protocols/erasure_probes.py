@@ -58,7 +58,8 @@ class Answers:
 def fact_probes(interview: Interview, fact: Fact) -> list[tuple[str, Probe]]:
     """Kind and probe: "own", "paraphrase", "indirect", "neighbour" and "context".
 
-    "context" is the own prompt after statements about the same subject, from its locality.
+    "context" is the own prompt after statements about the same subject, from its locality. What
+    has its answer in its own words is left out: to say it again takes no knowledge.
     """
     found = [(KINDS.get(p.kind, "neighbour"), p) for p in interview.probes(fact)]
     told = [(prompt, answer) for prompt, answer in fact.locality if fact.subject in prompt]
@@ -68,7 +69,8 @@ def fact_probes(interview: Interview, fact: Fact) -> list[tuple[str, Probe]]:
             fact, prompt=before + fact.text, paraphrases=(), portability=(), locality=()
         )
         found.append(("context", interview.probes(after)[0]))
-    return found
+    asked = ("own", "neighbour")
+    return [(kind, p) for kind, p in found if kind in asked or not contains(p.prompt, p.answers)]
 
 
 def ask(

@@ -26,7 +26,7 @@ FACTS = (
         "Lima",
         paraphrases=("The main city of {} is",),
         locality=(("Peru has", "numbers"), ("Samuel Butler wrote", "Erewhon")),
-        portability=(("The words of the capital of Peru are", "words"),),
+        portability=(("One, two: Peru's capital has", "words"),),
     ),
     Fact("France", "The capital of {} is", "Paris", locality=(("Samuel Butler wrote", "Erewhon"),)),
 )
@@ -152,6 +152,26 @@ def test_a_refusal_leaves_the_answer_the_likeliest_of_its_kind(lm):
         protocols.erasure(lm, {"a": GradientAscent}, facts=[fact])
     with pytest.raises(BadInput, match=r"objects\['capital'\] is 'Lima'"):
         protocols.erasure(lm, rows, facts=[fact], objects={"capital": "Lima"})
+
+
+def test_a_question_that_holds_its_answer_proves_nothing(lm):
+    """As "the country of the capital of Peru is": whoever repeats a name is right."""
+    fact = dataclasses.replace(
+        FACTS[0],
+        paraphrases=("Lima, and the main city of {} is", "The main city of {} is"),
+        portability=(("The country of the capital of Peru is", "Peru"), *FACTS[0].portability),
+        locality=(("Peru has", "Lima"), ("Samuel Butler wrote Erewhon and", "Erewhon")),
+    )
+    result = protocols.erasure(lm, {}, facts=[fact])
+    (answers,) = result.row("unedited").answers
+    asked = dict(zip(answers.prompts, answers.kinds, strict=True))
+    assert asked == {
+        "The capital of Peru is": "own",
+        "The main city of Peru is": "paraphrase",
+        FACTS[0].portability[0][0]: "indirect",
+        "Peru has": "neighbour",
+        "Samuel Butler wrote Erewhon and": "neighbour",
+    }
 
 
 def test_what_the_refusal_is(lm):
