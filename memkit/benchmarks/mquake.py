@@ -56,6 +56,8 @@ def load(
 ) -> Benchmark:
     """MQuAKE from one of its files, or from a Hub id. `limit` takes the first cases.
 
+    Of a Hub id name the `split` ("CF3k"): None takes all of them, whose cases recur.
+
     Raises `BadInput` as `memkit.benchmarks.load` says, without a path, and for a case that lacks a
     part or whose hops are not as many as its triples.
     """

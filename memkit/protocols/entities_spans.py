@@ -8,8 +8,11 @@ A decoder's left context and span are tokenised apart, the spaces before a span 
 that every candidate has the same left context, to the token, and its tokens spell it and nothing
 else. Onoe et al. count the tokens of the left and of the right context in those of the whole
 sentence; with GPT-2's tokenizer both ways agree on all 739 candidates of 68 probes of Entity
-Inferences, and on 301 of 302 spans of ECBD. A span at the very start follows the tokenizer's start
-token.
+Inferences, and on 301 of 302 spans of ECBD. That is their format for GPT-2. The one for GPT-Neo
+puts a space before the end token, of which today's tokenizer makes a token, so that counting loses
+the first token of every span: of the 739 candidates 690 then have none, and are equally likely.
+
+A span at the very start follows the tokenizer's start token.
 """
 
 from __future__ import annotations

@@ -280,3 +280,29 @@ def test_temporal_on_real_rows(shared, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "HES" in printed
     assert "tendency" in printed
+
+
+def test_canonical(tmp_path, capsys):
+    script = runpy.run_path(str(SCRIPTS / "canonical.py"))
+    script["main"].__globals__["GENERAL"] = 2
+    options = ["--examples", "2", "--rounds", "1", "--editors", "FT one MLP, 1e-3"]
+    script["main"]([*options, "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert "2 examples, 2 to evaluate on" in printed
+    found = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
+    task = found["task"]
+    for fact, asked in zip(task["facts"], task["evaluation"], strict=True):
+        assert asked["suffix"] == f" {fact['target']}"
+        assert fact["target"] not in asked["prefix"]
+        assert fact["subject"] in asked["prefix"]
+    assert len(found["rows"]["FT one MLP, 1e-3"]["rounds"]) == 2
+
+
+def test_canonical_on_the_papers_data(shared, tmp_path, capsys):
+    script = runpy.run_path(str(SCRIPTS / "canonical.py"))
+    data = shared / "data"
+    options = ["--data", str(data / "canonical_examples"), "--examples", "2", "--rounds", "1"]
+    options += ["--texts", str(data / "me_ppl" / "ME-PPL_50.json")]
+    options += ["--model", str(shared / "models" / "tinystories-656k"), "--editors"]
+    script["main"]([*options, "FT one MLP, 1e-4"])
+    assert "country_capital: 2 examples" in capsys.readouterr().out

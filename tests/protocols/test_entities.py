@@ -158,7 +158,7 @@ def test_real_spans_are_where_upstream_counts_them(shared):
     )
     config = transformers.GPT2Config(vocab_size=len(tokenizer), n_embd=8, n_layer=1, n_head=1)
     model = LM(transformers.GPT2LMHeadModel(config), tokenizer)
-    counts = {}
+    counts, neo = {}, []
     for name in ("entity_inferences", "ecbd"):
         agree = []
         for one in load(name, shared / "data" / name).probes:
@@ -170,7 +170,13 @@ def test_real_spans_are_where_upstream_counts_them(shared):
                 left = len(tokenizer(one.cloze.left.strip()).input_ids)
                 right = len(tokenizer(one.cloze.right).input_ids)
                 agree.append(whole[left : len(whole) - right] == ids)
+                if one.candidates:  # their format for GPT-Neo, " " before the end token
+                    parts = (one.cloze.left + span + one.cloze.right, one.cloze.left.strip())
+                    ends = [tokenizer(f"{t} ").input_ids for t in (*parts, one.cloze.right)]
+                    neo.append((len(ends[0]) - len(ends[1]) - len(ends[2]), len(ids)))
         counts[name] = (sum(agree), len(agree))
+    assert all(found == true - 1 for found, true in neo)
+    assert sum(found == 0 for found, _ in neo) == 690
     assert counts == {"entity_inferences": (739, 739), "ecbd": (301, 302)}
 
 
