@@ -31,10 +31,12 @@ from pathlib import Path
 
 import memkit
 from memkit import BM25, LM, QA, Answer, Benchmark, Passage, Question, figures, report
+from memkit.compare import read_paper
 from memkit.metrics import contains, exact_match, popqa_substring
 from memkit.protocols.popularity import PopularityReport
 from memkit.world import GPT2Recipe, make
 
+PAPER = read_paper(Path(__file__).with_name("mallen.toml"))
 METRICS = {"EM": exact_match, "contains": contains, "popqa-substring": popqa_substring}
 
 
@@ -55,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("\nBy size, exact match\n")
         for cells in report.scale({name: own["EM"] for name, own in found.items()}, sizes):
             print("| " + " | ".join(cells) + " |")
+    print_published(found)
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
         record = {
@@ -79,6 +82,21 @@ def draw(reports: Mapping[str, PopularityReport], sizes: Mapping[str, int], out:
     figures.by_threshold(reports, sizes).png(out / "adaptive.png")
     if len(reports) > 1:
         figures.by_size(reports, sizes).png(out / "scale.png")
+
+
+def print_published(found: Mapping[str, Mapping[str, PopularityReport]]) -> None:
+    """Right answers by the paper's rule, beside its figures; and those it gives by size."""
+    reports = [own["popqa-substring"] for own in found.values()]
+    table = [["", *found], ["---"] * (1 + len(found))]
+    for row in reports[0].rows:
+        cells = (made.row(row.name).overall.accuracy for made in reports)
+        table.append([row.name, *(f"{100 * right:.1f}" for right in cells)])
+    tables = {"popqa": table, "rare": [[""], ["---"]]}
+    for name, measured in tables.items():
+        published = PAPER.published[name]
+        print(f"\nPublished figures, {published.tag}: {published.of}\n")
+        for cells in published.beside(measured):
+            print("| " + " | ".join(cells) + " |")
 
 
 def scored(arms: Mapping[str, list[Answer]], seed: int) -> dict[str, PopularityReport]:

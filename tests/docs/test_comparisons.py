@@ -42,7 +42,10 @@ def test_popqa_by_size(shared, tmp_path, capsys):
     printed = capsys.readouterr().out
     table = printed[printed.index("By size") :].splitlines()[2:]
     assert table[0].startswith("| model | parameters | closed book | rarest | most popular | r |")
-    assert [Path(row.split(" | ")[0][2:]).name for row in table[1:]] == ["small", "large"]
+    assert [Path(row.split(" | ")[0][2:]).name for row in table[1:3]] == ["small", "large"]
+    (row,) = (line for line in table if line.startswith("| oracle |"))
+    assert row.endswith(" | 51 |")
+    assert row.count(" | ") == 3
 
 
 def test_editing_methods(tmp_path, capsys, monkeypatch):
