@@ -9,6 +9,9 @@ Generating without a cache (`use_cache=False`) reads the prompt again with every
 
     with lm.ends.saying([ids.shape[1] - 1] * len(ids)):  # left-padded
         lm.model.generate(ids, attention_mask=mask, use_cache=False)
+
+A prompt that is read in several passes (`prefill_chunk_size`, a cache that holds its beginning from
+before) has no end that could be seen here: read it in one.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ class LM:
     `codec` turns text into token ids, `edits` are the edits that are live, in the order in which
     they were made, `paused` those that are set aside for a while, `ends` says where the prompts end
     in the rows of a pass. Results in a batch are those of one prompt at a time, up to floating
-    point (about 1e-6 in float32), and no call touches the random state.
+    point (about 1e-6 in float32), and no call touches the random state. Several threads may
+    ask a model at once, with live edits too; edits are made and taken back by one, while none asks.
 
     Raises `UnsupportedModel` if no layout knows the model, `BadInput` if the tokenizer is empty or
     that of a masked model has no mask token.

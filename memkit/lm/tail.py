@@ -86,8 +86,16 @@ class Tail:
     def of(cls, lm: LM, rows: Aligned, first: int) -> Tail:
         """One clean pass over the rows. `first` may be the number of layers: no layer at all.
 
-        Raises `UnsupportedModel` if an edit lies over a layer: what it does depends on the prompt.
+        Raises `UnsupportedModel` if an edit lies over a layer: what it does depends on the prompt;
+        or if attention does not take the masks that can be cut to a part of the columns.
         """
+        attention = lm.model.config.get_text_config()._attn_implementation
+        if attention not in ("eager", "sdpa"):
+            raise UnsupportedModel(
+                f"this {type(lm.model).__name__} computes attention by {attention!r}, and part of "
+                "the layers cannot be run alone; allowed: 'sdpa' or 'eager'. Switch it before: "
+                "lm.model.set_attn_implementation('sdpa')."
+            )
         over = [edit for edit in lm.edits if edit.adaptor is not None]
         if over:
             raise UnsupportedModel(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from memkit.errors import UnsupportedModel
 from memkit.lm.hooks import add_to_output
 from memkit.lm.layouts import LAYOUTS
 from memkit.lm.tail import Tail, aligned
@@ -68,3 +69,23 @@ def test_rows_can_be_selected():
     tail = Tail.of(lm, aligned(ROWS, PLACES, lm.device), 1)
     some = tail.select(torch.tensor([2, 0]))
     torch.testing.assert_close(some.run(some.hidden), tail.run(tail.hidden)[[2, 0]])
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "mistral", "gemma2", "gptj"])
+def test_eager_attention_gives_the_same(family):
+    lm = tiny_lm(family)
+    lm.model.set_attn_implementation("eager")
+    tail = Tail.of(lm, aligned(ROWS, PLACES, lm.device), 1)
+    logits = lm.layout.logits(lm.model, tail.run(tail.hidden))
+    for number, (row, place) in enumerate(zip(ROWS, PLACES, strict=True)):
+        expected = whole(lm, row)[place:]
+        torch.testing.assert_close(logits[number, : len(expected)], expected, atol=2e-4, rtol=1e-4)
+
+
+def test_attention_whose_masks_cannot_be_cut_is_named():
+    lm = tiny_lm("llama")
+    lm.model.set_attn_implementation("flex_attention")
+    with pytest.raises(UnsupportedModel, match=r"'flex_attention'.*set_attn_implementation\('sdpa"):
+        Tail.of(lm, aligned(ROWS, PLACES, lm.device), 1)
+    lm.model.set_attn_implementation("sdpa")
+    Tail.of(lm, aligned(ROWS, PLACES, lm.device), 1)
