@@ -80,7 +80,7 @@ def overview() -> str:
     """A table of all methods, each with its first sentence."""
     lines = ["# Reference", "", "Made of the code's docstrings; one page for each method."]
     for section, methods in sections().items():
-        lines += ["", f"## {section}", "", "| | |", "|---|---|"]
+        lines += ["", f"## {section}", "", "| method | what it does |", "|---|---|"]
         for title, method in methods.items():
             where = path(section, title).removeprefix("reference/")
             lines.append(f"| [{title}]({where}) | {escaped(first_sentence(method))} |")
