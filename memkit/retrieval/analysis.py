@@ -50,24 +50,29 @@ def words(text: str) -> list[str]:
     """The words of a text, as they stand there."""
     found: list[str] = []
     for word in WORD.findall(text):
-        if word.strip("_"):
+        if not word.strip("_"):
+            continue
+        if len(word) <= LONGEST:
+            found.append(word)
+        else:
             found.extend(word[n : n + LONGEST] for n in range(0, len(word), LONGEST))
     return found
 
 
 def terms(text: str) -> list[str]:
     """The terms of a text, in order: what BM25 counts. Empty where all are stop words."""
-    found = []
-    for word in words(text):
-        if word.endswith(POSSESSIVES):
-            word = word[:-2]
-        word = word.replace("İ", "i").replace("Σ", "σ").lower()  # letter by letter
-        if word not in STOP_WORDS:
-            found.append(stem(word))
-    return found
+    return [term for word in words(text) if (term := _term(word))]
 
 
 @functools.lru_cache(maxsize=1 << 17)
+def _term(word: str) -> str:
+    """The term of a word; empty for a stop word."""
+    if word.endswith(POSSESSIVES):
+        word = word[:-2]
+    word = word.replace("İ", "i").replace("Σ", "σ").lower()  # letter by letter
+    return "" if word in STOP_WORDS else stem(word)
+
+
 def stem(word: str) -> str:
     """Porter's stem of a word in lower case."""
     if len(word) < 3:
