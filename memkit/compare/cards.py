@@ -9,10 +9,12 @@ its absence is seen.
                     forcing beside it, and the gap
     2 prompts       the same by what is asked: own prompt, paraphrases, the question, what follows
     3 before        every score of the unedited model; facts that it knew already apart
-    4 curve         by how many facts are in the model, at once and in turn
+    4 curve         by how many facts are in the model, at once and in turn; the most of which 90 %
+                    are retained
     5 drift         questions that no fact touches, and what must stay
     6 others        the same rows by every other memory, and whether the difference is one
-    7 cost          seconds, bytes, tokens, milliseconds; questions until an edit has paid
+    7 cost          seconds, bytes, tokens, milliseconds, and those beyond no edit; questions until
+                    an edit has paid
     8 undo          whether the model's bytes were restored after every cell
     9 reproduction  seeds, hashes, versions, intervals
 """
@@ -39,6 +41,7 @@ __all__ = ["EvalCard", "cards", "write_cards"]
 
 METRICS = ("exact_match", "token_f1", "contains", FORCED)
 ABOUT = ("asked", "reliability", "generalisation", "portability")
+RETAINED = 0.9
 MISSING = "not measured"
 NOT = {
     "scores": ["an open judge"],
@@ -51,6 +54,7 @@ NOT = {
         "long form",
     ],
     "curve": ["several orders within a seed", "retention of the first 100"],
+    "cost": ["precomputation: statistics, networks, indexes"],
     "drift": ["lm-evaluation-harness", "perplexity"],
     "undo": ["removing one fact of many"],
 }
@@ -80,7 +84,7 @@ class EvalCard:
     def name(self) -> str:
         """For a file."""
         words = f"{self.memory} on {self.model}, {self.benchmark}"
-        return "".join(letter if letter.isalnum() else "-" for letter in words).strip("-")
+        return "".join(letter if letter.isalnum() else "-" for letter in words).strip("-")[:70]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, numbers and texts."""
@@ -112,9 +116,12 @@ def write_cards(found: Results, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for card in cards(found):
+        name, number = card.name, 1
+        while folder / f"{name}.json" in made:  # names that differ in signs alone
+            name = f"{card.name}-{(number := number + 1)}"
         text = json.dumps(card.to_dict(), indent=1, ensure_ascii=False) + "\n"
         for suffix, content in ((".json", text), (".md", card.to_markdown())):
-            made.append(folder / f"{card.name}{suffix}")
+            made.append(folder / f"{name}{suffix}")
             write_text(made[-1], content)
     return made
 
@@ -145,6 +152,7 @@ def _card(found: Results, group: Group, memory: str) -> EvalCard:
                 for line in own
                 if line.count
             },
+            **_capacity(group, own),
             MISSING: NOT["curve"],
         },
         drift={
@@ -169,6 +177,19 @@ def _card(found: Results, group: Group, memory: str) -> EvalCard:
     )
 
 
+def _capacity(group: Group, own: Sequence[Line]) -> dict[str, Any]:
+    """By way of writing, the most facts at a time of which `RETAINED` are still said, or None."""
+    kept: dict[str, int | None] = {}
+    for line in own:
+        found = group.score(line, "reliability")
+        if line.count and found is not None:
+            way = "in turn" if line.schedule == "sequential" else "at once"
+            kept.setdefault(way, None)
+            if found.mean >= RETAINED:
+                kept[way] = line.count
+    return {f"capacity at {RETAINED:.0%}": kept} if kept else {}
+
+
 def _share(found: Score | None) -> dict[str, Any] | None:
     if found is None:
         return None
@@ -187,9 +208,7 @@ def _before(group: Group, line: Line, plain: Line | None) -> dict[str, Any]:
     """The unedited model's scores, and the line's on facts that it did not know."""
     if plain is None:
         return {MISSING: ["the model as it is: the specification has no memory without parts"]}
-    found: dict[str, Any] = {
-        role: _share(group.score(plain, role)) for role in group.roles() if role != "question"
-    }
+    found: dict[str, Any] = {role: _share(group.score(plain, role)) for role in group.roles()}
     known = {
         (seed, record.fact.subject)
         for seed, record in plain.answers("reliability")
@@ -227,10 +246,10 @@ def _others(group: Group, line: Line) -> dict[str, Any]:
                 continue
             first = pair.a == line.label
             d, sign = pair.difference, 1 if first else -1
-            ends = sorted((sign * d.low, sign * d.high))
+            ends = sorted((sign * d.low + 0.0, sign * d.high + 0.0))  # + 0.0: no "-0"
             verdict = {"a": first, "b": not first}.get(pair.verdict)
             found.setdefault(role, {})[pair.b if first else pair.a] = {
-                "difference": sign * d.value,
+                "difference": sign * d.value + 0.0,
                 "low": ends[0],
                 "high": ends[1],
                 "p, Holm": pair.holm,
@@ -243,7 +262,12 @@ def _cost(group: Group, line: Line, plain: Line | None) -> dict[str, Any]:
     """Prices of edits and questions; how many questions an edit takes to be the cheaper one."""
     edits = [edit for outcome in line.outcomes for edit in outcome.edits]
     facts = sum(len(edit.facts) for edit in edits)
-    found: dict[str, Any] = {"question": _price(line)}
+    found: dict[str, Any] = {"question": _price(line), MISSING: NOT["cost"]}
+    if plain is not None:
+        before, now = _price(plain), found["question"]
+        found["beyond no edit"] = {
+            name: now[name] - before[name] for name in now if name.startswith(("tokens", "ms"))
+        }
     if facts:
         found["edit"] = {
             "seconds": sum(edit.seconds for edit in edits) / facts,
@@ -292,6 +316,8 @@ def _lines(part: Mapping[str, Any], indent: str = "") -> list[str]:
             made.append(f"{indent}- {name}: {', '.join(map(str, value))}")
         elif isinstance(value, float):
             made.append(f"{indent}- {name}: {value:.4g}")
-        elif value is not None:
+        elif value is None:
+            made.append(f"{indent}- {name}: none")
+        else:
             made.append(f"{indent}- {name}: {value}")
     return made

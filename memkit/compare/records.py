@@ -6,6 +6,7 @@
 
 Every line has `kind`, `schema` and `cell`, and an `id` that occurs once in a cell (of the lines of
 kind "cell" the last counts). Numbers that JSON does not have are the texts "inf", "-inf" and "nan".
+`json_schema` gives the form of a line. Times are seconds, sizes bytes, log-probabilities nats.
 """
 
 from __future__ import annotations
@@ -20,7 +21,16 @@ from typing import Any, Literal
 from memkit.errors import BadInput
 from memkit.types import Answer, Decision, Fact, Hit, Passage, Prompt, Question
 
-__all__ = ["SCHEMA", "AnswerRecord", "CellRecord", "EditRecord", "Record", "line", "read"]
+__all__ = [
+    "SCHEMA",
+    "AnswerRecord",
+    "CellRecord",
+    "EditRecord",
+    "Record",
+    "json_schema",
+    "line",
+    "read",
+]
 
 SCHEMA = 1
 Share = Callable[[Any], Any]
@@ -67,9 +77,19 @@ class AnswerRecord:
 class EditRecord:
     """A block of facts that was written.
 
-    facts: ids (or numbers) of the facts. `learnt`: for each, whether the target's tokens were all
-    the first choice when the block was written. `rejected`: for each, the guard's message, or None.
-    `seconds`, `peak_bytes` and `stored_bytes` are of the whole block.
+    cell: the cell's hash.
+    id: "edit/" and the block.
+    block: its number, from 0.
+    editor: the editor with its settings as it ran; "text" where facts went into the corpus alone.
+    facts: ids of the facts, or their numbers where they have none.
+    learnt: for each, whether the target's tokens were all the first choice when the block was
+        written.
+    rejected: for each, the guard's message, or None.
+    warnings: of the editor.
+    chosen: by setting, what the editor chose for the model, and why.
+    parameters: names of the weights that were changed.
+    seconds, peak_bytes, stored_bytes: of the whole block: wall time, the most memory beyond what
+        was in use before, and what the edit keeps.
     """
 
     cell: str
@@ -91,7 +111,14 @@ class EditRecord:
 
 @dataclass(frozen=True, slots=True)
 class CellRecord:
-    """How a cell ended: status "done" or "failed", then with the error and its traceback."""
+    """How a cell ended.
+
+    cell: the cell's hash.
+    status: "done" or "failed".
+    seconds: of wall time, of the process that ended it.
+    error: of a failed cell, its type and message in a line.
+    traceback: of a failed cell.
+    """
 
     cell: str
     status: Literal["done", "failed"]
@@ -114,6 +141,34 @@ def line(record: Record) -> bytes:
     """The record as a line of JSON."""
     values = _plain(dataclasses.asdict(record))
     return (json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a line (draft 2020-12), for readers in other languages."""
+    from pydantic import TypeAdapter
+
+    def told(part: Any) -> Any:
+        if isinstance(part, list):
+            return [told(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        if part.get("type") == "number":
+            return {"anyOf": [{"type": "number"}, {"enum": list(ODD)}]}
+        noise = ("default", "title")
+        found = {
+            key: told(value)
+            for key, value in part.items()
+            if key not in noise or isinstance(value, dict)  # a field may be called so
+        }
+        if "properties" in found:
+            found |= {"additionalProperties": False, "required": list(found["properties"])}
+            if "schema" in found["properties"]:
+                found["properties"]["schema"] = {"const": SCHEMA}
+        return found
+
+    kinds = TypeAdapter(AnswerRecord | EditRecord | CellRecord)
+    schema: dict[str, Any] = told(kinds.json_schema(mode="serialization"))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def read(values: Mapping[str, Any], share: Share = lambda part: part) -> Record:

@@ -5,10 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 
 import pytest
 
-from memkit.compare.records import AnswerRecord, CellRecord, EditRecord, line, read
+from memkit.compare.records import (
+    AnswerRecord,
+    CellRecord,
+    EditRecord,
+    json_schema,
+    line,
+    read,
+)
 from memkit.errors import BadInput
 from memkit.types import Answer, Decision, Fact, Hit, Passage, Prompt, Question
 
@@ -79,8 +87,34 @@ def test_what_records_have_in_common_is_kept_once():
 
 
 def test_every_field_is_documented():
-    for kind in (AnswerRecord, EditRecord):
+    for kind in (AnswerRecord, EditRecord, CellRecord):
         for field in dataclasses.fields(kind):
-            if field.name not in ("kind", "schema", "cell", "id", "block", "editor", "warnings",
-                                  "chosen", "parameters"):  # fmt: skip
-                assert field.name in kind.__doc__, field.name
+            told = re.search(rf"^ *([a-z_]+, )*{field.name}(, [a-z_]+)*: ", kind.__doc__, re.M)
+            assert told or field.name in ("kind", "schema"), field.name  # the module has these
+
+
+def test_the_json_schema_takes_what_is_written_and_nothing_else(ran):
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json_schema()
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    lines = [line(record) for record in RECORDS]
+    lines += (ran.folder / "records.jsonl").read_bytes().splitlines()
+    assert len(lines) > 500
+    for text in lines:
+        assert validator.is_valid(json.loads(text)), text
+    good = json.loads(line(answer()))
+    assert validator.is_valid(good)
+    for bad in (
+        {**good, "more": 1},
+        {**good, "schema": 2},
+        {**good, "kind": "cell"},
+        {**good, "peak_bytes": "much"},
+        {key: value for key, value in good.items() if key != "fact"},
+        {**good, "answer": {**good["answer"], "logprob": "infinite"}},
+    ):
+        assert not validator.is_valid(bad)
+    for kind in (AnswerRecord, EditRecord, CellRecord, Answer, Question, Passage, Fact, Prompt):
+        told = schema["$defs"][kind.__name__]
+        assert list(told["properties"]) == [field.name for field in dataclasses.fields(kind)]
+        assert told["description"].startswith(kind.__doc__.split(".")[0])
