@@ -54,7 +54,7 @@ def _figures(group: Group) -> list[tuple[str, str]]:
     found = [
         ("Right answers by popularity of the subject", by_popularity(group)),
         (
-            f"Accuracy and price ({role}): the dotted line is the best at that price",
+            f"Accuracy and price ({role}): the dotted line joins the highest means, sure or not",
             frontier(group),
         ),
     ]

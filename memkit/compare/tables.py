@@ -73,7 +73,13 @@ def percent(found: Score | None) -> str:
 def points(pair: Pair) -> str:
     """A difference with its interval, in points."""
     d = pair.difference
-    return f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
+    value, low, high = (_signed(100 * part) for part in (d.value, d.low, d.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _signed(number: float) -> str:
+    """A digit after the point, or more for an end that is nearly, but not, 0."""
+    return f"{number:+.1g}" if 0 < abs(number) < 0.05 else f"{number + 0.0:+.1f}"
 
 
 def p_value(p: float | None) -> str:

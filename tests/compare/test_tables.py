@@ -18,7 +18,7 @@ from memkit.compare.groups import KEPT, groups
 from memkit.compare.log import Log
 from memkit.compare.records import CellRecord
 from memkit.compare.spec import ROLES
-from memkit.compare.tables import Table, tables
+from memkit.compare.tables import Table, points, tables
 from memkit.errors import BadInput
 
 
@@ -70,6 +70,18 @@ def test_pairs_are_of_equal_counts_and_no_open_one_is_called_better(ran):
         inside = pair.difference.low <= 0 <= pair.difference.high
         assert (row[-1] == "open") == (pair.verdict == "open")
         assert not (inside and row[-1] != "open")
+
+
+def test_an_interval_that_leaves_out_0_does_not_look_as_if_it_did_not(ran):
+    (group,) = groups(ran)
+    pair = group.pairs("question")[0]
+    for ends, told in [
+        ((0.002, 0.0004, 0.005), "+0.2 [+0.04, +0.5]"),
+        ((-0.1, -0.2, -0.0), "-10.0 [-20.0, +0.0]"),
+        ((0.0, -0.00001, 0.5), "+0.0 [-0.001, +50.0]"),
+    ]:
+        difference = dataclasses.replace(pair.difference, value=ends[0], low=ends[1], high=ends[2])
+        assert points(dataclasses.replace(pair, difference=difference)) == told
 
 
 def test_conflicts_add_up(ran):
