@@ -149,6 +149,11 @@ def test_lifelong(tmp_path, capsys):
         assert f"miniworld-{stream}, 5 test cases" in printed
     assert printed.count("| unedited |") == 3
     assert printed.count("| GRACE |") == 3
+    assert printed.count("recalled: ERR") == 3
+    assert "| Defer |  |  |  |  |  |  |  | 0.72 | 0.31 | 0.52 |" in printed
+    for name in ("zsre", "scotus", "hallucination"):
+        for figure in (f"{name}.png", f"{name}_seconds.png"):
+            assert (tmp_path / "out" / figure).read_bytes().startswith(b"\x89PNG")
     found = sorted(path.parent.name for path in (tmp_path / "out").glob("*/*/result.json"))
     assert found == ["FT"] * 3 + ["GRACE"] * 3
 
