@@ -1,10 +1,14 @@
-"""PopQA down every road: closed book, BM25, dense, gold and random passage, and a router.
+"""Weights, text and a router: accuracy by popularity, relation and size, and adaptive retrieval.
+
+    python docs/comparisons/popqa_router.py --out runs/mallen
+
+asks the miniature world's model down every road: closed book, BM25, gold and random passage, and a
+router that is fitted out of sample. mallen.toml has the figures that the paper published.
 
     python docs/comparisons/popqa_router.py --data popqa_test_test.json --out runs/popqa
 
 trains a small model on the facts of a PopQA table, each stated as often as its subject is popular
-(`memkit.world`), indexes the table's passages with BM25, and prints accuracy by decile of
-popularity with the router fitted out of sample. A pretrained model, and the whole of PopQA from
+(`memkit.world`), and searches the table's passages. A pretrained model, and the whole of PopQA from
 the Hub, take the same road:
 
     python docs/comparisons/popqa_router.py --model EleutherAI/gpt-neo-1.3B --index my-wiki-index
@@ -13,8 +17,9 @@ Several models are asked one after the other, and a last table sets them side by
 
     python docs/comparisons/popqa_router.py --model gpt-neo-125m gpt-neo-1.3B gpt-neo-2.7B ...
 
-Into --out go results.json, report.html and figures of exact match: popularity.png (by relation, of
-the largest model), adaptive.png (the router's thresholds), and of several models scale.png.
+Into --out go results.json, report.html and figures of exact match: deciles.png and popularity.png
+(by popularity and by relation, of the largest model), adaptive.png (the router's thresholds), and
+of several models scale.png.
 
 After Mallen et al., "When Not to Trust Language Models" (ACL 2023), sections 4 to 6.
 """
@@ -27,13 +32,16 @@ import random
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import memkit
 from memkit import BM25, LM, QA, Answer, Benchmark, Passage, Question, figures, report
+from memkit.benchmarks.miniworld import shipped
 from memkit.compare import read_paper
 from memkit.metrics import contains, exact_match, popqa_substring
 from memkit.protocols.popularity import PopularityReport
+from memkit.showcase import sample
 from memkit.world import GPT2Recipe, make
 
 PAPER = read_paper(Path(__file__).with_name("mallen.toml"))
@@ -43,13 +51,12 @@ METRICS = {"EM": exact_match, "contains": contains, "popqa-substring": popqa_sub
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print the tables, and write them with the report to --out."""
     args = arguments().parse_args(argv)
-    bench = memkit.benchmarks.load("popqa", args.data, limit=args.limit)
+    bench = asked_of(args)
     found, sizes = {}, {}
     with tempfile.TemporaryDirectory(prefix="memkit-popqa-") as scratch:
         corpus = index(bench, args.index, Path(scratch) / "bm25")
-        for model in args.model or [trained(bench, args, Path(scratch) / "world")]:
+        for name, model in models(bench, args, Path(scratch) / "world").items():
             qa = QA(LM.load(model), corpus)
-            name = str(model) if args.model else "trained"
             found[name] = scored(answers(qa, bench, args, Path(scratch)), args.seed)
             sizes[name] = sum(weight.numel() for weight in qa.lm.model.parameters())
             show(name, found[name])
@@ -70,14 +77,33 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         (args.out / "results.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
         first = next(iter(found.values()))
-        page = report.html(first["EM"], title="PopQA: weights, text and router")
+        page = report.html(first["EM"], title=f"{bench.name}: weights, text and router")
         report.write(page, args.out / "report.html")
         draw({name: own["EM"] for name, own in found.items()}, sizes, args.out)
+
+
+def asked_of(args: argparse.Namespace) -> Benchmark:
+    """The miniature world's questions, spread evenly over popularity; or PopQA."""
+    if args.data or (args.model and not args.world):
+        return memkit.benchmarks.load("popqa", args.data, limit=args.limit)
+    bench = memkit.benchmarks.load("miniworld", args.world)
+    known = [question for question in bench.questions if question.popularity is not None]
+    return replace(bench, questions=tuple(sample(known, args.questions, args.seed)))
+
+
+def models(bench: Benchmark, args: argparse.Namespace, scratch: Path) -> dict[str, Path | str]:
+    """Who is asked, by name."""
+    if args.model:
+        return {model: model for model in args.model}
+    if args.data:
+        return {"trained": trained(bench, args, scratch)}
+    return {bench.name: (args.world or shipped()) / "model"}
 
 
 def draw(reports: Mapping[str, PopularityReport], sizes: Mapping[str, int], out: Path) -> None:
     """The paper's figures: by popularity and relation, by size, and adaptive retrieval."""
     largest = max(reports, key=sizes.__getitem__)
+    figures.by_decile(reports[largest]).png(out / "deciles.png")
     figures.by_relation(reports[largest]).png(out / "popularity.png")
     figures.by_threshold(reports, sizes).png(out / "adaptive.png")
     if len(reports) > 1:
@@ -124,11 +150,15 @@ def show(model: str, results: Mapping[str, PopularityReport]) -> None:
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--data", help="a PopQA file in any of its forms; default: the Hub's")
-    parser.add_argument("--model", nargs="*", help="pretrained models; default: train a small one")
+    parser.add_argument("--data", help="a PopQA file in any of its forms")
+    parser.add_argument("--model", nargs="*", help="pretrained models, asked PopQA, or --world")
+    parser.add_argument("--world", type=Path, help="a world's folder; the shipped one by default")
+    parser.add_argument(
+        "--questions", type=int, default=PAPER.run["questions"], help="of the world's"
+    )
     parser.add_argument("--index", help="an index of passages; default: the table's own passages")
     parser.add_argument("--dense", action="store_true", help="add the arm of dense retrieval")
-    parser.add_argument("--limit", type=int, help="take the first so many questions")
+    parser.add_argument("--limit", type=int, help="take PopQA's first so many questions")
     parser.add_argument("--steps", type=int, default=3_000, help="of training")
     parser.add_argument("--layers", type=int, default=4, help="of the model that is trained")
     parser.add_argument("--width", type=int, default=192, help="of its layers; a multiple of 32")

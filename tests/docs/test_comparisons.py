@@ -48,6 +48,18 @@ def test_popqa_by_size(shared, tmp_path, capsys):
     assert row.count(" | ") == 3
 
 
+def test_popqas_figures_on_the_miniature_world(tmp_path, capsys):
+    script = runpy.run_path(str(SCRIPTS / "popqa_router.py"))
+    script["main"](["--questions", "40", "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert "miniworld: popqa-substring, 40 questions" in printed
+    assert "| verified: davinci-003, all |" in printed
+    assert printed.count("| Contriever |") == 1
+    for name in ("deciles", "popularity", "adaptive"):
+        assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "out" / "scale.png").exists()
+
+
 def test_editing_methods(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MEMKIT_CACHE", str(tmp_path / "cache"))
     script = runpy.run_path(str(SCRIPTS / "editing_methods.py"))
