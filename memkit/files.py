@@ -56,8 +56,14 @@ def building(target: str | os.PathLike[str], *, replace: bool = False) -> Iterat
         yield temporary
         if target.exists():
             retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-            os.rename(target, retired / "old")
-            os.rename(temporary, target)
+            try:
+                os.rename(target, retired / "old")
+                os.rename(temporary, target)
+            except BaseException:
+                if not target.exists():
+                    os.rename(retired / "old", target)
+                shutil.rmtree(retired, ignore_errors=True)
+                raise
             shutil.rmtree(retired)
         else:
             os.rename(temporary, target)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -110,3 +111,23 @@ def test_a_build_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_moved_into_place_leaves_the_old_one(tmp_path, monkeypatch):
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "old").touch()
+    rename, moves = os.rename, []
+
+    def second_fails(source, target):
+        moves.append(source)
+        if len(moves) == 2:
+            raise OSError("no room")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", second_fails)
+    with pytest.raises(OSError, match="no room"), building(tmp_path / "index", replace=True) as new:
+        (new / "new").touch()
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
+        "index",
+        "index/old",
+    ]
