@@ -38,7 +38,6 @@ __all__ = ["URL", "ConflictCase", "Kind", "RoundCase", "load"]
 
 URL = "https://github.com/zjunlp/PitfallsKnowledgeEditing"
 Kind = Literal["coverage", "reverse", "composite"]
-WORDINGS = ("conflict_prompts.json", "round_prompts.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +77,13 @@ def load(
     form.
     """
     records = read("pitfalls", path, split, url=URL)[:limit]
-    wordings = _wordings(path)
+    wordings = {part: _wordings(path, f"{part}_prompts.json") for part in ("conflict", "round")}
     facts, questions, cases = [], [], []
     for record in records:
         rows = _rows(record)
-        own = [_worded(_fact(*row), wordings) for row in rows]
-        cases.append(_case(record, own, wordings))
+        told = wordings["round" if "edit" in record.fields else "conflict"]
+        own = [_worded(_fact(*row), told) for row in rows]
+        cases.append(_case(record, own, told))
         for (edit, *_), fact in zip(rows, own, strict=True):
             asked = edit.inner("relation").text("query").replace("{}", fact.subject)
             questions.append(
@@ -93,21 +93,19 @@ def load(
     return Benchmark("pitfalls", tuple(questions), tuple(facts), cases=tuple(cases))
 
 
-def _wordings(path: str | os.PathLike[str] | None) -> Mapping[str, tuple[str, ...]]:
-    """Other wordings by relation, from the files beside; the space at the end of some goes."""
-    found: dict[str, tuple[str, ...]] = {}
-    for place in (Path(path or "").parent / name for name in WORDINGS):
-        if not place.is_file():
-            continue
-        try:
-            rows = json.loads(read_text(place, "other wordings of relations"))
-            found |= {name: tuple(text.rstrip() for text in own) for name, own in rows.items()}
-        except (json.JSONDecodeError, AttributeError, TypeError) as error:
-            raise BadInput(
-                f"{str(place)!r} holds no lists of texts by relation ({error}); allowed: an object "
-                "of them. Get the file again."
-            ) from error
-    return found
+def _wordings(path: str | os.PathLike[str] | None, name: str) -> Mapping[str, tuple[str, ...]]:
+    """Other wordings by relation, from the file beside; the space at the end of some goes."""
+    place = Path(path or "").parent / name
+    if not place.is_file():
+        return {}
+    try:
+        rows = json.loads(read_text(place, "other wordings of relations"))
+        return {name: tuple(text.rstrip() for text in own) for name, own in rows.items()}
+    except (json.JSONDecodeError, AttributeError, TypeError) as error:
+        raise BadInput(
+            f"{str(place)!r} holds no lists of texts by relation ({error}); allowed: an object of "
+            "them. Get the file again."
+        ) from error
 
 
 def _worded(fact: Fact, wordings: Mapping[str, tuple[str, ...]]) -> Fact:

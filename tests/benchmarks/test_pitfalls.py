@@ -62,6 +62,8 @@ def test_what_follows_from_two_edits(as_file):
     ]
     wordings = {"P69": ["{} attended", "{} was at, "], "P22": ["{}'s dad is"]}
     as_file(wordings, "conflict_prompts.json")
+    as_file({"P69": ["{} went to"]}, "round_prompts.json")
+    assert load("pitfalls", as_file([ROUND])).facts[0].paraphrases == ("{} went to",)
     cover, back, both = load("pitfalls", as_file(rows)).cases
     assert cover.implied == cover.second
     assert cover.first.paraphrases == ("{} attended", "{} was at,")
@@ -100,6 +102,12 @@ def test_the_others_are_each_once_and_without_the_edits_own(as_file):
 def test_refuses_a_broken_row(as_file, row, message):
     with pytest.raises(BadInput, match=message):
         load("pitfalls", as_file([row]))
+
+
+def test_wordings_that_are_none(as_file):
+    as_file(["x"], "conflict_prompts.json")
+    with pytest.raises(BadInput, match=r"conflict_prompts.json' holds no lists of texts"):
+        load("pitfalls", as_file([CONFLICT]))
 
 
 @pytest.mark.parametrize("name", ["easy", "hard", "reverse_edit", "composite_edit"])
