@@ -1,8 +1,9 @@
-"""The figures of the decision page stand in the tables that it links to."""
+"""The figures of the decision page and of the README stand in the tables that they link to."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -16,14 +17,29 @@ ROWS = ROW.findall(PAGE.read_text(encoding="utf-8"))
 NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 
 
+CLAIM = re.compile(r"([^()]+)\(\[table\]\((docs/[^)]+)\)\)")
+ITEMS = (ROOT / "README.md").read_text(encoding="utf-8").split("\n- ")
+CLAIMS = [claim for item in ITEMS for claim in CLAIM.findall(item)]
+
+
 @pytest.mark.parametrize(("situation", "figure", "page"), ROWS, ids=[row[0] for row in ROWS])
 def test_figures_are_those_of_the_table(situation, figure, page):
-    there = NUMBER.findall((PAGE.parent / page).read_text(encoding="utf-8"))
-    shown = NUMBER.findall(figure)
-    assert shown
-    assert set(shown) <= set(there)
+    assert NUMBER.findall(figure)
+    assert missing(figure, PAGE.parent / page) == set()
+
+
+@pytest.mark.parametrize(("claim", "page"), CLAIMS, ids=[claim[1] for claim in CLAIMS])
+def test_claims_of_the_readme_are_those_of_the_table(claim, page):
+    assert missing(claim, ROOT / page) == set()
+
+
+def missing(text: str, page: Path) -> set[str]:
+    """Numbers of a text that a page has not."""
+    there = NUMBER.findall(page.read_text(encoding="utf-8"))
+    return set(NUMBER.findall(text)) - set(there)
 
 
 def test_every_row_has_a_figure():
     text = PAGE.read_text(encoding="utf-8")
+    assert len(CLAIMS) > 3
     assert len(ROWS) == text.count("\n| ") - 3 > 15  # less the three headers
