@@ -25,6 +25,8 @@ in what is freely generated up to a stop string.
     context_forgotten      nor has its own prompt after statements about the same subject
     indirect_forgotten     nor has what follows from it (`portability`, several hops)
     choice_forgotten       nor is it the likeliest of its relation's `objects` after its own prompt
+    relearnt_forgotten     nor has its own prompt when the model has learnt other facts since
+                           (`relearn`; known is what the unedited model answers after the same)
     neighbours_kept        the share of locality prompts that are still right
     fluency                GE of up to 100 tokens after the own prompt (`generation_entropy`)
 
@@ -56,6 +58,7 @@ from memkit.protocols.truth import Exam, judge_of
 from memkit.types import Fact, Question
 
 if TYPE_CHECKING:
+    from memkit.editors.base import Editor
     from memkit.lm.model import LM
 
 __all__ = ["erasure"]
@@ -67,6 +70,7 @@ def erasure(
     *,
     facts: Sequence[Fact] = (),
     objects: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    relearn: tuple[Editor, Sequence[Fact]] | None = None,
     references: Sequence[References] = (),
     questions: Sequence[Question] = (),
     instructions: Sequence[Question] = (),
@@ -90,6 +94,8 @@ def erasure(
 
     `objects` are of each relation what a fact of it may say, among which its target is looked for
     by likelihood; a refusal that was written over a fact often leaves it the likeliest of them.
+    `relearn` are an editor and the facts that it writes on top of each row, about other things; it
+    is a strong attack, since a refusal is often forgotten sooner than what it hides.
     `refusal` is what editors that write put in a fact's place ("" is an empty answer; None is the
     default of `memkit.erasing`).
     `truth_prompt` has "{}" where a question of the references goes, and `period` gives its answers
@@ -118,6 +124,7 @@ def erasure(
         exam,
         facts,
         _checked_objects(facts, objects),
+        _checked_lessons(lm, facts, relearn),
         questions,
         instructions,
         texts,
@@ -168,6 +175,34 @@ def _checked_objects(
             "Give the facts their relation, or leave objects out."
         )
     return objects
+
+
+def _checked_lessons(
+    lm: LM, facts: Sequence[Fact], relearn: tuple[Editor, Sequence[Fact]] | None
+) -> tuple[Editor, Sequence[Fact]] | None:
+    """The editor and its lessons, if they are about other things."""
+    from memkit.editors.base import Editor
+    from memkit.editors.tokens import check_facts
+
+    if relearn is None:
+        return None
+    if not (isinstance(relearn, tuple) and len(relearn) == 2 and isinstance(relearn[0], Editor)):
+        raise BadInput(
+            f"relearn is {relearn!r:.80}; allowed: a pair (editor, facts), as "
+            "(FineTune(parameters='all', lr=1e-4, on_guard='warn'), facts). Write one."
+        )
+    editor, lessons = relearn[0], check_facts(lm, relearn[1])
+    prompts = {fact.text for fact in facts}
+    same = next((lesson.text for lesson in lessons if lesson.text in prompts), None)
+    if editor.erases or same is not None:
+        what = (
+            f"{type(editor).__name__} takes out" if same is None else f"{same!r} is to be forgotten"
+        )
+        raise BadInput(
+            f"relearn: {what}; allowed: an editor that writes facts about other things. Choose "
+            "others."
+        )
+    return editor, lessons
 
 
 def _check(lm: LM, rows: Mapping[str, Any], battery: Battery, *, single: bool) -> None:

@@ -32,6 +32,7 @@ FORGET: Mapping[str, str] = {
     "context_forgotten": "context",
     "indirect_forgotten": "indirect",
     "choice_forgotten": "choice",
+    "relearnt_forgotten": "relearnt",
 }
 KINDS = {"reliability": "own", "generalisation": "paraphrase", "portability": "indirect"}
 

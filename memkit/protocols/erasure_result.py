@@ -60,6 +60,7 @@ TABLES: tuple[tuple[str, Mapping[str, str]], ...] = (
             "context_forgotten": "in context",
             "indirect_forgotten": "indirect",
             "choice_forgotten": "by choice",
+            "relearnt_forgotten": "after lessons",
             "neighbours_kept": "neighbours kept",
             "fluency": "fluency GE",
         },

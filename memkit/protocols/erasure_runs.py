@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from memkit.errors import EditRejected
@@ -28,6 +28,7 @@ __all__ = ["UNEDITED", "Battery", "Run", "is_edit"]
 UNEDITED = "unedited"
 ESSAY = 100  # tokens
 LONGEST = 700.0  # nats a token
+OWN_ALONE: Mapping[str, Any] = {"paraphrases": (), "portability": (), "locality": ()}
 
 Scores = dict[str, list[float]]
 
@@ -39,6 +40,7 @@ class Battery:
     exam: Exam
     facts: Sequence[Fact]
     objects: Mapping[str, Sequence[str]]
+    relearn: tuple[Editor, Sequence[Fact]] | None
     questions: Sequence[Question]
     instructions: Sequence[Question]
     texts: Sequence[str]
@@ -55,8 +57,18 @@ class Battery:
         return Interview(lm, self.max_new_tokens, self.stop, {}, self.batch_size)
 
     def ask(self, lm: LM, facts: Sequence[Fact]) -> list[Answers]:
-        """What it answers."""
-        return ask(self.interview(lm), facts, self.objects)
+        """What it answers; "relearnt" is what it answers to the own prompt after the lessons."""
+        interview = self.interview(lm)
+        found = ask(interview, facts, self.objects)
+        if self.relearn is None or not facts:
+            return found
+        editor, lessons = self.relearn
+        with editor.apply(lm, lessons):
+            after = ask(interview, [replace(fact, **OWN_ALONE) for fact in facts], {})
+        return [
+            answers.and_also("relearnt", own.prompts[0], own.texts[0], own.right[0])
+            for answers, own in zip(found, after, strict=True)
+        ]
 
     def general(self, lm: LM) -> Scores:
         """All but the facts."""

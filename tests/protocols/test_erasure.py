@@ -77,6 +77,7 @@ def test_scores_are_of_what_was_known_before():
     found = forgetting(asks(KINDS, (1, 1, 1, 0, 1, 1, 0)), asks(KINDS, (0, 1, 0, 1, 1, 0, 1)))
     assert math.isnan(found.pop("indirect_forgotten"))
     assert math.isnan(found.pop("choice_forgotten"))
+    assert math.isnan(found.pop("relearnt_forgotten"))
     assert found == {
         "forgotten": 1,
         "paraphrase_forgotten": 0.5,
@@ -174,6 +175,36 @@ def test_a_question_that_holds_its_answer_proves_nothing(lm):
     }
 
 
+def test_what_was_hidden_comes_back_with_other_lessons(lm):
+    before = state_hash(lm)
+    fact = dataclasses.replace(FACTS[0], portability=(), locality=(), paraphrases=())
+    lesson = dataclasses.replace(FACTS[1], target="Lima", locality=())
+    plain = {"stop_loss": 0.0, "stop_at_argmax": False, "guards": OPEN}
+    editor = FineTune(parameters="all", lr=3e-3, epochs=8, **plain)
+    rows = {"refusal": FineTune(lr=3e-3, layer=2, guards=OPEN)}
+    options = {"facts": [fact], "refusal": ""}
+    result = protocols.erasure(lm, rows, relearn=(editor, [lesson]), **options)
+    assert state_hash(lm) == before
+    assert result.row("unedited").answers[0].kinds == ("own", "relearnt")
+    assert result.row("unedited").answers[0].right == (True, True)
+    assert result.row("refusal").answers[0].right == (False, True)
+    assert result.row("refusal").scores["relearnt_forgotten"] == (0,)
+    assert result.row("refusal").verdicts == ("suppressed",)
+    other = dataclasses.replace(lesson, subject="Samuel", prompt="One {} has", target="two")
+    result = protocols.erasure(lm, rows, relearn=(editor, [other]), single=True, **options)
+    assert state_hash(lm) == before
+    assert result.row("unedited").answers[0].right == (True, True)
+    assert result.row("refusal").scores["relearnt_forgotten"] == (1,)
+    assert result.row("refusal").verdicts == ("erased",)
+    for bad, message in (
+        (editor, "relearn is FineTune"),
+        ((editor, [fact]), "'The capital of Peru is' is to be forgotten"),
+        ((GradientAscent(), [lesson]), "GradientAscent takes out"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            protocols.erasure(lm, rows, relearn=bad, **options)
+
+
 def test_what_the_refusal_is(lm):
     rows = {"refusal": FineTune(lr=1e-2, layer=2, guards=OPEN)}
     result = protocols.erasure(lm, rows, facts=FACTS[:1], single=True, refusal="numbers")
@@ -213,7 +244,7 @@ def test_every_kind_of_row_is_measured_on_everything(lm, tmp_path):
         *("mc1", "mc2", "mc3", "bleu_acc", "rouge1_acc", "toxicity", "toxic", "repetition"),
         *("exact_match", "instructions", "perplexity", "fluency", "neighbours_kept"),
         *("forgotten", "paraphrase_forgotten", "context_forgotten", "indirect_forgotten"),
-        "choice_forgotten",
+        *("choice_forgotten", "relearnt_forgotten"),
     }
     assert math.exp(unedited.cells["perplexity"].mean) == pytest.approx(
         math.prod(lm.perplexity([text]) for text in TEXTS) ** 0.5
