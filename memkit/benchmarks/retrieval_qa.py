@@ -5,6 +5,8 @@ github.com/hyintell/RetrievalQA; on the Hub as hyintell/RetrievalQA.
 
     {data_source, question_id, question, ground_truth[], context[{title, text}]}
 
+where an entry of the context may also be a text, or such an object as JSON in a string (the Hub).
+
 Question    relation is the data source, so that scores and thresholds come by source. There is no
             popularity and no subject
 Passage     the retrieved context of all questions; `Question.gold` are those of the question's own
@@ -16,7 +18,12 @@ where it must.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from memkit.benchmarks.base import Benchmark
 from memkit.benchmarks.context import gold, passage
@@ -51,7 +58,7 @@ def _question(record: Record, passages: dict[str, Passage]) -> Question:
             "row, or take it out."
         )
     own = []
-    for found in record.items("context"):
+    for found in _opened(record).items("context"):
         texts = found.texts("text")
         if texts:
             title = next(iter(found.texts("title")), None)
@@ -64,3 +71,19 @@ def _question(record: Record, passages: dict[str, Passage]) -> Question:
         gold=gold(own, answers),
         id=record.id,
     )
+
+
+def _opened(record: Record) -> Record:
+    """The row with objects where its context has strings."""
+    context = record.fields.get("context")
+    if not isinstance(context, list | tuple):
+        return record
+    objects = [_object(entry) if isinstance(entry, str) else entry for entry in context]
+    return replace(record, fields={**record.fields, "context": objects})
+
+
+def _object(entry: str) -> Mapping[str, Any]:
+    with contextlib.suppress(ValueError):
+        if isinstance(found := json.loads(entry), dict) and "text" in found:
+            return found
+    return {"text": entry}

@@ -11,7 +11,8 @@ context     [{title, text}]                              RetrievalQA
 paragraphs  [{title, text}]                              PopQA in NeuroPath
 contriever_passage, contriever_score                     PopQA in Adapt-LLM: the first alone
 
-Fields may lack but for the text. A passage without an id gets a hash of its contents.
+Fields may lack but for the text. A passage without an id gets a hash of its contents; one whose
+text is blank (RetrievalQA has pages that could not be read) is left out.
 """
 
 from __future__ import annotations
@@ -221,8 +222,14 @@ def _row(entry: Any, key: str | None, where: str) -> _Row:
         )
     question = entry.get("question")
     id = key if key is not None else _first(entry, QUESTION_IDS)
-    hits = _hits([_scored(value, where) for value in found])
+    hits = _hits([_scored(value, where) for value in found if not _blank(value)])
     return _Row(where, id, question if isinstance(question, str) else None, hits)
+
+
+def _blank(value: Any) -> bool:
+    """Whether this is a passage with a text, and nothing in it."""
+    text = value.get("text") if isinstance(value, Mapping) else None
+    return isinstance(text, str) and not text.strip()
 
 
 def _scored(value: Any, where: str) -> tuple[Passage, float | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from memkit import BadInput
@@ -47,6 +49,16 @@ def test_questions_and_passages(as_file):
     assert (erewhon.title, utopia.text) == ("Erewhon", "A book by Thomas More.")
     assert [q.gold for q in bench.questions] == [(erewhon.id,), (utopia.id,), ()]
     assert len(load("retrieval_qa", as_file(ROWS), limit=1).passages) == 2
+
+
+def test_a_context_of_strings(as_file):
+    """Texts as ToolQA's part has them, and objects in strings as the Hub has them."""
+    context = [json.dumps(ROWS[0]["context"][0]), "Butler wrote {it}.", '{"title": "x"}', "", "12"]
+    bench = load("retrieval_qa", as_file([{**ROWS[0], "context": context}]))
+    found = [(passage.title, passage.text) for passage in bench.passages]
+    assert found[:2] == [("Erewhon", "A novel by Samuel Butler."), (None, "Butler wrote {it}.")]
+    assert found[2:] == [(None, '{"title": "x"}'), (None, "12")]
+    assert bench.questions[0].gold == tuple(passage.id for passage in bench.passages[:2])
 
 
 @pytest.mark.parametrize(

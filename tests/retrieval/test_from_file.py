@@ -56,6 +56,11 @@ def test_reads_the_other_lists(tmp_path, row):
     assert found(retriever, "q") == HITS
 
 
+def test_leaves_out_passages_whose_text_is_blank(tmp_path):
+    context = [CTXS[0], {"title": "A page that could not be read", "text": " "}, CTXS[1]]
+    assert found(FromFile(write(tmp_path, [{"question": "q", "context": context}])), "q") == HITS
+
+
 def test_reads_popqa_by_id_with_its_contriever_passage(tmp_path):
     rows = {
         "12": {"question": "Who?", "contriever_passage": "She did.", "contriever_score": "1.5"},
