@@ -5,7 +5,7 @@ github.com/WanliYoung/Collapse-in-Model-Editing, data/ME-PPL: ME-PPL_50.json and
 
     [{"Corpus": "Wikipedia" | "C4" | "OpenWebText" | ..., "Text": "..."}]
 
-Passage     the text, with its corpus as the title; for `memkit.protocols.collapse`
+Passage     the text, with its corpus, if it is named, as the title; for `memkit.protocols.collapse`
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from memkit.benchmarks.base import Benchmark
-from memkit.benchmarks.records import read
+from memkit.benchmarks.records import Record, read
 from memkit.types import Passage
 
 __all__ = ["URL", "load"]
@@ -30,7 +30,13 @@ def load(
     """
     records = read("me_ppl", path, split, url=URL)[:limit]
     passages = (
-        Passage(f"me-ppl-{record.id}", record.text("Text"), record.text("Corpus"))
+        Passage(f"me-ppl-{record.id}", _whole(record), next(iter(record.texts("Corpus")), None))
         for record in records
     )
     return Benchmark(name="me_ppl", passages=tuple(passages))
+
+
+def _whole(record: Record) -> str:
+    """The text with its white space, which has a say in its perplexity."""
+    stripped, raw = record.text("Text"), record.fields["Text"]
+    return raw if isinstance(raw, str) else stripped

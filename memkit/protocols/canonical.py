@@ -159,7 +159,8 @@ def canonical(
 
     Raises `BadInput` for a task without examples that an editor can write, no texts, a bound below
     0, or an editor under the name of another row; what `Editor.apply` raises but `EditRejected`,
-    which ends the editor's rounds; and as `LM.logprob` for what does not fit into the window.
+    which ends the editor's rounds; as `LM.logprob` for what does not fit into the window, and as
+    `LM.perplexity` for a model that is no decoder.
     """
     for name, count in {"rounds": rounds, "samples": samples, "batch_size": batch_size}.items():
         check_count(name, count)

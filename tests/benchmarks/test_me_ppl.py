@@ -9,7 +9,7 @@ import pytest
 from memkit.benchmarks import load
 from memkit.errors import BadInput
 
-ROWS = [{"Corpus": "C4", "Text": " The head coach"}, {"Corpus": "Wikipedia", "Text": "Regions"}]
+ROWS = [{"Corpus": "C4", "Text": " The head coach"}, {"Text": "Regions"}]
 
 
 def test_every_sentence_is_a_passage(tmp_path):
@@ -17,8 +17,8 @@ def test_every_sentence_is_a_passage(tmp_path):
     file.write_text(json.dumps(ROWS), encoding="utf-8")
     found = load("me_ppl", file)
     assert [(p.title, p.text) for p in found.passages] == [
-        ("C4", "The head coach"),
-        ("Wikipedia", "Regions"),
+        ("C4", " The head coach"),  # white space changes the first token, and so the perplexity
+        (None, "Regions"),
     ]
     assert len(load("me_ppl", file, limit=1).passages) == 1
 
