@@ -59,13 +59,17 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Cells and rows of a grid, and what they are expected to take, by model in seconds."""
+    """Cells and rows of a grid, and what they are expected to take, by model in seconds.
+
+    `failures` are the errors of what failed already when a little of it was tried.
+    """
 
     grid: Grid
     rows: int
     writes: int
     seconds: dict[str, float] = field(default_factory=dict)
     bytes: int = 0
+    failures: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """For people."""
@@ -77,6 +81,7 @@ class Estimate:
             f"{self.writes:,} facts written",
         ]
         found += [f"left out: {pair}" for pair in made.impossible]
+        found += [f"will fail: {failure}" for failure in self.failures]
         for model, seconds in self.seconds.items():
             found.append(f"{model}: about {_time(seconds)}")
         total = sum(self.seconds.values())
@@ -89,10 +94,10 @@ def estimate(
 ) -> Estimate:
     """Check a specification, and say what running it here will take; nothing is recorded.
 
-    Raises as `memkit.compare.run`.
+    What fails when it is tried is listed, and counts no time. Raises as `memkit.compare.run`.
     """
     made = grid(read_spec(spec))
-    seconds, most = {}, 0
+    seconds, most, failures = {}, 0, list[str]()
     for model in dict.fromkeys(cell.model for cell in made.cells):
         announce(f"timing a little of everything on {model}")
         start = time.perf_counter()
@@ -104,12 +109,16 @@ def estimate(
             for cell in cells:
                 key = (cell.memory, cell.benchmark)
                 if key not in measures:
-                    measures[key] = _calibrated(worker, cell)
+                    try:
+                        measures[key] = _calibrated(worker, cell)
+                    except Exception as error:
+                        measures[key] = Calibration()
+                        failures.append(f"{cell.memory} on {model}, {cell.benchmark}: {error}")
         most = max(most, before + max(one.peak for one in measures.values()))
         seconds[model] = loading + expected(made, cells, measures)
     answers = sum(len(made.rows[cell.benchmark, cell.seed].rows) for cell in made.cells)
     facts = [len(made.rows[c.benchmark, c.seed].facts) for c in made.cells if c.count]
-    return Estimate(made, answers, sum(facts), seconds, most)
+    return Estimate(made, answers, sum(facts), seconds, most, tuple(failures))
 
 
 def expected(

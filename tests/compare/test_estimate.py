@@ -56,6 +56,21 @@ def test_what_is_in_use_grows_by_what_is_taken(wanted):
         assert ESTIMATE._in_use(worker) - before == pytest.approx(taken.nbytes, rel=0.2)
 
 
+def test_what_fails_is_said_and_the_rest_is_timed(wanted, monkeypatch):
+    real = Worker.asked
+
+    def asked(self, cell, *rest):
+        if cell.memory == "bm25":
+            raise MemoryError("no room")
+        return real(self, cell, *rest)
+
+    monkeypatch.setattr(Worker, "asked", asked)
+    found = estimate(read_spec(wanted))
+    assert found.failures == ("bm25 on tiny, small: no room",)
+    assert "will fail: bm25 on tiny, small: no room" in found.lines()
+    assert found.seconds["tiny"] > 0
+
+
 def test_a_dry_run_measures_and_writes_nothing(wanted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = estimate(read_spec(wanted))

@@ -79,6 +79,32 @@ def test_text_of_a_record_cannot_end_the_data(ran, page):
     assert answers == sum(len(outcome.answers) for outcome in ran.done) == data["all"]
 
 
+def test_what_can_be_opened_is_what_was_recorded(ran, page):
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    texts, (told,), (group,) = data["texts"], data["groups"], groups(ran)
+    assert told["lines"] == [line.label for line in group.lines]
+    shown, kept = [], []
+    for row in told["rows"]:
+        for label, a in zip(told["lines"], row["a"], strict=True):
+            right, scored, raw, source, reason, prompt, hits, edits, ms = a
+            words = [texts[n] for n in (row["q"], scored, raw, source, reason, prompt)]
+            found = [(texts[id], score, texts[text]) for id, score, text in hits]
+            rest = (row["seed"], row["role"], right, ms, found, [texts[n] for n in edits])
+            shown.append((label, *words, *rest))
+    for line in group.lines:
+        for seed, record in line.answers():
+            answer, decision = record.answer, record.answer.decision
+            words = [answer.question.text, record.scored, answer.text, decision.source]
+            words += [decision.reason, answer.prompt.text]
+            found = [(h.passage.id, round(h.score, 3), h.passage.text) for h in answer.hits]
+            ms = round(1000 * answer.seconds, 1)
+            rest = (seed, record.role, int(record.right), ms, found, list(answer.edits))
+            kept.append((line.label, *words, *rest))
+    assert any(row[-2] for row in kept)
+    assert any(row[-1] for row in kept)
+    assert sorted(map(repr, shown)) == sorted(map(repr, kept))
+
+
 def test_a_memory_may_be_called_anything(ran):
     cells = [dataclasses.replace(o, cell=dataclasses.replace(o.cell, memory=r"_$\frac$ <b>"))
              for o in ran.outcomes if o.cell.memory == "bm25"]  # fmt: skip
