@@ -60,6 +60,20 @@ def test_popqas_figures_on_the_miniature_world(tmp_path, capsys):
     assert not (tmp_path / "out" / "scale.png").exists()
 
 
+def test_models_of_several_sizes_on_the_miniature_world(tmp_path, capsys):
+    from memkit.testing.models import tiny_lm
+
+    world = memkit.world.shipped().parent
+    tiny_lm("gpt2", n_positions=512).save(tmp_path / "tiny")
+    script = runpy.run_path(str(SCRIPTS / "popqa_router.py"))
+    options = ["--world", str(world), "--model", str(tmp_path / "tiny"), str(world / "model")]
+    script["main"]([*options, "--questions", "20", "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    table = printed[printed.index("By size") :].splitlines()[3:]
+    assert [Path(row.split(" | ")[0][2:]).name for row in table[:2]] == ["tiny", "model"]
+    assert (tmp_path / "out" / "scale.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_editing_methods(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MEMKIT_CACHE", str(tmp_path / "cache"))
     script = runpy.run_path(str(SCRIPTS / "editing_methods.py"))
