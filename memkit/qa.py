@@ -18,7 +18,7 @@ from memkit.types import Answer, Decision, Fact, Hit, Passage, Prompt, Question
 if TYPE_CHECKING:
     from memkit.lm.model import LM
 
-__all__ = ["QA"]
+__all__ = ["QA", "check_editor"]
 
 
 class Editor(Protocol):
@@ -96,7 +96,7 @@ class QA:
         """
         if isinstance(questions, str | Question):
             return self.ask([questions], given=given)[0]
-        cases = [Case(_question(question)) for question in questions]
+        cases = [Case(_question(question)) for question in _several(questions)]
         self._decide(cases, given)
         batches = [
             [case for case in cases if case.waits_for("weights")],
@@ -124,12 +124,13 @@ class QA:
         """
         return self._decider().signals([_question(question) for question in questions], names)
 
-    def learn(self, facts: Iterable[Fact], *, editor: Editor) -> AbstractContextManager[Any]:
-        """Put facts into the weights: the editor's handle, which takes them out again on leaving.
+    def learn(self, facts: Fact | Iterable[Fact], *, editor: Editor) -> AbstractContextManager[Any]:
+        """Put facts, or one, into the weights: the handle, which takes them out again on leaving.
 
         `with qa.learn([fact], editor=editor): qa.ask(...)`
         """
-        return editor.apply(self.lm, list(facts))
+        check_editor(editor)
+        return editor.apply(self.lm, list(_several(facts)))
 
     def _decide(self, cases: Sequence[Case], given: Sequence[Sequence[Passage]] | None) -> None:
         """Give every case a decision."""
@@ -230,8 +231,27 @@ def _answer(case: Case, edits: tuple[str, ...]) -> Answer:
     )
 
 
+def check_editor(editor: object) -> None:
+    """Raise `BadInput` for what is no editor: a class that was not called, a name."""
+    if isinstance(editor, type) or not hasattr(editor, "apply"):
+        raise BadInput(
+            f"editor is {editor!r:.80}; allowed: an editor with its settings, such as "
+            "memkit.ROME(). Call the class, or memkit.EDITORS[name]()."
+        )
+
+
 def _as_hits(passages: Sequence[Passage]) -> list[Hit]:
+    for passage in passages:
+        if not isinstance(passage, Passage):
+            raise BadInput(
+                f"{passage!r:.80} is given as a passage; allowed: memkit.Passage. Make it one."
+            )
     return [Hit(passage, 0.0, rank) for rank, passage in enumerate(passages, start=1)]
+
+
+def _several(given: Any) -> Iterable[Any]:
+    """What is given, which is one thing where it is no list, as a list."""
+    return given if isinstance(given, Iterable) else [given]
 
 
 def _question(asked: object) -> Question:

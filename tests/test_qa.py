@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from memkit import BadInput, Decision, Fact, Hit, NotTrained, Passage, Question
+import memkit
+from memkit import BadInput, Decision, Fact, FineTune, Hit, NotTrained, Passage, Question
 from memkit.lm.generation import Completion
 from memkit.prompts import Template
 from memkit.qa import QA
@@ -209,6 +210,23 @@ def test_learn_hands_out_the_editors_handle(lm):
         assert edit.report == 1
         assert qa.ask("Who?").edits == (repr(FakeEditor()),)
     assert qa.ask("Who?").edits == ()
+
+
+@pytest.mark.parametrize("editor", [FineTune, "rome", None])
+def test_what_is_no_editor_is_named(lm, editor):
+    fact = Fact("Emma", "{} was written by", "Austen")
+    with pytest.raises(BadInput, match=r"editor is .*such as memkit\.ROME\(\)\. Call the class"):
+        QA(lm).learn([fact], editor=editor)
+    with pytest.raises(BadInput, match=r"editor is .*such as memkit\.ROME\(\)\. Call the class"):
+        memkit.protocols.editing(lm, editor, [fact])
+
+
+@pytest.mark.parametrize("question", [None, 3])
+def test_one_question_that_is_none_is_named(lm, question):
+    with pytest.raises(BadInput, match=r"a question is .*; allowed: text or a memkit\.Question"):
+        QA(lm).ask(question)
+    with pytest.raises(BadInput, match=r"'Emma' is given as a passage; allowed: memkit\.Passage"):
+        QA(lm).ask("Who?", given=[["Emma"]])
 
 
 def test_a_real_model_answers_alone_and_together(retriever):

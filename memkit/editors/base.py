@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from memkit.editors.draft import Draft
@@ -44,7 +44,24 @@ class Editor(abc.ABC):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Check `on_guard`; methods add their own checks."""
+        """Check what all have; methods add their own checks.
+
+        No field may be a list: an editor is a value, which can be a key and does not change.
+        """
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                raise BadInput(
+                    f"{field.name} is {value!r:.80}, a list; allowed: a tuple. Write "
+                    f"{tuple(value)!r:.80}."
+                )
+        if not isinstance(self.guards, Guards):
+            raise BadInput(
+                f"guards is {self.guards!r}; allowed: memkit.Guards(...), whose bounds may be "
+                "infinity. Leave it out for the usual ones."
+            )
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int):
+            raise BadInput(f"seed is {self.seed!r}; allowed: an integer. Choose one.")
         if self.on_guard not in ("reject", "warn"):
             raise BadInput(
                 f"on_guard is {self.on_guard!r}; allowed: 'reject' or 'warn'. Choose one."

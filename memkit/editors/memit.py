@@ -103,7 +103,9 @@ def check_layers(layers: tuple[int, ...] | None) -> None:
     """Raise `BadInput` unless the layers are None, or some, each above the one before."""
     if layers is None:
         return
-    if not layers or list(layers) != sorted(set(layers)):
+    numbers = isinstance(layers, tuple) and all(isinstance(layer, int) for layer in layers)
+    if not numbers or not layers or list(layers) != sorted(set(layers)):
         raise BadInput(
-            f"layers is {layers!r}; allowed: at least one, in ascending order, or None. Name them."
+            f"layers is {layers!r}; allowed: a tuple of at least one, in ascending order, or "
+            "None. Name them."
         )

@@ -17,6 +17,11 @@ __all__ = ["check_new", "check_newest", "left_by_removal", "left_by_undo"]
 
 def check_new(editor: Editor, lm: LM) -> None:
     """Raise `UnsupportedModel` or `BadInput` if the editor cannot begin an edit of this model."""
+    if not hasattr(lm, "edits"):
+        raise BadInput(
+            f"lm is a {type(lm).__name__}; allowed: memkit.LM. Load it by LM.load, or wrap a model "
+            "with its tokenizer: LM(model, tokenizer)."
+        )
     if lm.kind not in editor.kinds:
         raise UnsupportedModel(
             f"{type(editor).__name__} does not serve {type(lm.model).__name__}, a {lm.kind} "
@@ -81,7 +86,7 @@ def check_newest(edit: Edit, verb: str) -> None:
 def left_by_undo(edit: Edit, n: int) -> list[Step]:
     """The steps before the newest `n`; `BadInput` if there are none or what they need is gone."""
     check_newest(edit, "undone")
-    if not 1 <= n <= len(edit.steps):
+    if not isinstance(n, int) or not 1 <= n <= len(edit.steps):
         raise BadInput(
             f"undo got {n!r}; allowed: 1 to {len(edit.steps)}, the steps of this edit. Take "
             "fewer, or rollback()."
@@ -98,7 +103,7 @@ def left_by_undo(edit: Edit, n: int) -> list[Step]:
 def left_by_removal(edit: Edit, step: int) -> list[Step]:
     """The steps without this one; `BadInput` if there is none, or a later one holds it too."""
     check_newest(edit, "undone")
-    if not 0 <= step < len(edit.steps):
+    if not isinstance(step, int) or not 0 <= step < len(edit.steps):
         raise BadInput(
             f"remove got {step!r}; allowed: 0 to {len(edit.steps) - 1}, the steps of this edit."
         )

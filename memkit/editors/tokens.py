@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,8 @@ def check_facts(lm: LM, facts: Sequence[Fact]) -> list[Fact]:
         raise BadInput(
             f"facts is one Fact ({facts.text!r}); allowed: a list of them. Put it into brackets."
         )
+    if not isinstance(facts, Iterable):
+        raise BadInput(f"facts is {facts!r:.80}; allowed: a list of memkit.Fact. Make them Facts.")
     facts = list(facts)
     if not facts:
         raise BadInput("facts is empty; allowed: at least one Fact. Name what is to be written.")

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from memkit.editors.tokens import Row, drift_row, row, target_ids
-from memkit.errors import BadInput
+from memkit.editors.training import check_number
+from memkit.lm.checks import check_count
 from memkit.lm.hooks import add_to_output, capture
 from memkit.lm.tail import Tail, aligned
 from memkit.types import Fact
@@ -54,13 +55,9 @@ class Objective:
 
     def __post_init__(self) -> None:
         """Check that there is an evaluation, and that nothing is negative."""
-        if self.steps < 1:
-            raise BadInput(f"steps is {self.steps!r}; allowed: 1 or more. Raise it.")
+        check_count("steps", self.steps)
         for name in ("lr", "clamp", "decay", "drift", "stop"):
-            if not getattr(self, name) >= 0:
-                raise BadInput(
-                    f"{name} is {getattr(self, name)!r}; allowed: a number of at least 0. Raise it."
-                )
+            check_number(name, getattr(self, name), zero=True, infinite=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from memkit.errors import BadInput, EditRejected
 from memkit.metrics import exact_match, same_answer
 from memkit.progress import track
 from memkit.protocols.editing_probes import Interview, Probe, View
+from memkit.qa import check_editor
 from memkit.types import EditReport, Fact
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ class Run:
 
 
 def check_writes(editor: Editor) -> None:
-    """Raise `BadInput` for an editor that takes facts out, of which nothing is to be said."""
+    """Raise `BadInput` for what is no editor, or one that takes facts out."""
+    check_editor(editor)
     if getattr(editor, "erases", False):  # what only behaves like an editor may lack it
         raise BadInput(
             f"{type(editor).__name__} takes facts out, and here they are to be written; allowed: "

@@ -251,7 +251,7 @@ def test_contexts_are_memits_own_where_none_are_given(lm):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"layers": ()}, r"layers is \(\); allowed: at least one, in ascending order"),
+        ({"layers": ()}, r"layers is \(\); allowed: a tuple of at least one, in ascending order"),
         ({"layers": (1, 0)}, r"layers is \(1, 0\)"),
         ({"layers": (1, 1)}, r"layers is \(1, 1\)"),
         ({"layers": (1, 3)}, "layer is 3; allowed: 0 to 2"),
