@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"right as published ({printed.tag}), {printed.of}\n")
     show(printed.beside(seeds_table(runs)))
     print("\nless the expert, by seed\n")
-    show(seeds_table([{n: minus(row, run["expert"]) for n, row in run.items()} for run in runs]))
+    show(seeds_table([beyond(run, "expert") for run in runs]))
     return write(args.out, {"runs": runs})
 
 
@@ -192,17 +192,21 @@ def truth_table(result: ErasureResult) -> list[Sequence[str]]:
     return table
 
 
-def minus(row: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    """The differences; of perplexity the ratio."""
+def beyond(run: Mapping[str, Mapping[str, float]], base: str) -> dict[str, dict[str, float]]:
+    """The other rows less that one; of perplexity the ratio."""
     return {
-        name: value / other[name] if name == "perplexity" else value - other[name]
-        for name, value in row.items()
+        row: {
+            name: value / run[base][name] if name == "perplexity" else value - run[base][name]
+            for name, value in scores.items()
+        }
+        for row, scores in run.items()
+        if row != base
     }
 
 
 def seeds_table(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> list[Sequence[str]]:
     """Means over seeds, with 95 % intervals where there are several."""
-    scores = list(runs[0]["expert"])
+    scores = list(next(iter(runs[0].values())))
     header = ["", *(REAL.get(name, name) for name in scores)]
     table: list[Sequence[str]] = [header, ["---"] * len(header)]
     for name in runs[0]:

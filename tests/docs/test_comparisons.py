@@ -254,7 +254,7 @@ def test_ext_sub(tmp_path, capsys):
     assert first.out.count("| unedited |") == 2
     for row in ("anti-expert", "plain subtraction, 0.2", "Ext-Sub, 1", "merge"):
         assert first.out.count(f"| {row} |") == 2
-    (expert, _) = (row for row in first.out.splitlines() if row.startswith("| expert |"))
+    (expert,) = (row for row in first.out.splitlines() if row.startswith("| expert |"))
     assert expert.endswith("| 33.3 | 52.8 | 43.1 | 48.1 | 31.3 | 31.2 |")
     assert "seed 0: training" in first.err
     script["main"](options)  # from the adapters that are there
