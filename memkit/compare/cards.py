@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from memkit.compare.groups import KEPT, Group, Line, groups
-from memkit.compare.records import AnswerRecord
+from memkit.compare.records import AnswerRecord, plain
 from memkit.compare.results import Results
 from memkit.compare.scoring import FORCED
 from memkit.compare.statistics import Score, score
@@ -87,8 +87,9 @@ class EvalCard:
         return "".join(letter if letter.isalnum() else "-" for letter in words).strip("-")[:70]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists, numbers and texts."""
-        return dataclasses.asdict(self)
+        """Plain dicts, lists, numbers and texts: what JSON has."""
+        values: dict[str, Any] = plain(dataclasses.asdict(self))
+        return values
 
     def to_markdown(self) -> str:
         """A heading for each part, and a line for each figure."""

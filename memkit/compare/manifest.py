@@ -1,6 +1,6 @@
 """A run's manifest: what was asked for, of what, by whom, and what came of it.
 
-name, spec          the specification with all its defaults
+name, spec          the specification with all its defaults, as `read_spec` takes it
 cells               every cell of the grid: id, axes, status ("done", "failed" or "open"), error
 impossible          pairs that were left out, and why
 models              hash of the files of each
@@ -28,7 +28,7 @@ from typing import Any
 
 import memkit
 from memkit.compare.grid import Grid
-from memkit.compare.records import SCHEMA, CellRecord
+from memkit.compare.records import SCHEMA, CellRecord, plain
 from memkit.compare.rows import digest
 from memkit.errors import BadInput
 from memkit.files import write_text
@@ -69,7 +69,7 @@ def begun(grid: Grid, folder: Path, ended: Mapping[str, CellRecord]) -> dict[str
     return {
         "schema": SCHEMA,
         "name": spec.name,
-        "spec": spec.model_dump(mode="json", exclude={"folder"}),
+        "spec": plain(spec.model_dump(exclude={"folder"})),
         "cells": _cells(grid, ended),
         "impossible": [asdict(pair) for pair in grid.impossible],
         "models": dict(grid.models),
@@ -92,7 +92,8 @@ def ended(
 
 def write_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
     """Write it whole, or leave the old one."""
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(folder / MANIFEST, text + "\n")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

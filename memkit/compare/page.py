@@ -15,6 +15,7 @@ from typing import Any
 import memkit
 from memkit.compare.figures import by_popularity, frontier, retention
 from memkit.compare.groups import Group, groups
+from memkit.compare.records import plain
 from memkit.compare.results import Results
 from memkit.compare.spec import ROLES
 from memkit.compare.tables import Table, tables
@@ -154,7 +155,7 @@ def _group(group: Group, share: float, texts: _Texts) -> dict[str, Any]:
 
 def _embedded(data: dict[str, Any]) -> str:
     """JSON that can stand in a script element: nothing in it ends the element."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str)
+    text = json.dumps(plain(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for letter, safe in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
         text = text.replace(letter, safe)
     return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -29,6 +29,7 @@ __all__ = [
     "Record",
     "json_schema",
     "line",
+    "plain",
     "read",
 ]
 
@@ -139,7 +140,7 @@ Record = AnswerRecord | EditRecord | CellRecord
 
 def line(record: Record) -> bytes:
     """The record as a line of JSON."""
-    values = _plain(dataclasses.asdict(record))
+    values = plain(dataclasses.asdict(record))
     return (json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -243,14 +244,14 @@ def _tuple(value: Any) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
-    """The same with texts for the numbers that JSON does not have."""
+def plain(value: Any) -> Any:
+    """The same of what JSON has: lists for tuples, and texts for the numbers that it lacks."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
+        return {key: plain(part) for key, part in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if hasattr(value, "item") and not isinstance(value, str):  # a number of numpy's
-        return _plain(value.item())
+        return plain(value.item())
     return value

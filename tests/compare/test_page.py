@@ -105,6 +105,19 @@ def test_what_can_be_opened_is_what_was_recorded(ran, page):
     assert sorted(map(repr, shown)) == sorted(map(repr, kept))
 
 
+def test_a_score_that_is_no_number_does_not_break_the_page(ran):
+    outcome = next(o for o in ran.outcomes if o.cell.memory == "bm25")
+    record = next(r for r in outcome.answers if r.answer.hits)
+    hit = dataclasses.replace(record.answer.hits[0], score=float("-inf"))
+    answer = dataclasses.replace(record.answer, hits=(hit,))
+    odd = dataclasses.replace(
+        outcome, answers=(dataclasses.replace(record, answer=answer), *outcome.answers[1:])
+    )
+    made = html([dataclasses.replace(ran, outcomes=(odd,))])
+    text = made.split('id="data">')[1].split("</script>")[0]
+    json.loads(text, parse_constant=lambda name: pytest.fail(name))
+
+
 def test_a_memory_may_be_called_anything(ran):
     cells = [dataclasses.replace(o, cell=dataclasses.replace(o.cell, memory=r"_$\frac$ <b>"))
              for o in ran.outcomes if o.cell.memory == "bm25"]  # fmt: skip

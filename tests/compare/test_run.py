@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 import os
 import weakref
 
@@ -249,6 +250,17 @@ def test_the_manifest_says_what_was_run(wanted, tmp_path):
     assert manifest["sessions"][0]["command"]
     git = manifest["environment"]["git"]
     assert git is None or (len(git["commit"]) == 40 and git["dirty"] in (True, False))
+
+
+def test_the_manifest_holds_the_specification_as_it_can_be_run_again(wanted, tmp_path):
+    wanted["memories"] = {"ft": {"editor": "ft"}}
+    path = tmp_path / "manifest.json"
+    made = grid(read_spec(wanted))
+    RUN.write_manifest(RUN.begun(made, tmp_path, {}), tmp_path)
+    told = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert told["spec"]["editors"]["ft"]["guards"] == {"perplexity": "inf", "size": "inf"}
+    again = grid(read_spec(told["spec"]))
+    assert [cell.id for cell in again.cells] == [cell.id for cell in made.cells]
 
 
 def test_who_leaves_out_the_model_as_it_is_hears_of_it(wanted, tmp_path):
