@@ -245,7 +245,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--upstream", type=Path, help="with --paper: a file instead of the Hub")
     parser.add_argument("--upstream-limit", type=int, default=100, help="test cases")
     parser.add_argument("--edits", type=int, default=20, help="at most; 1,000 in the paper")
-    parser.add_argument("--every", type=int, default=5, help="edits between two checkpoints")
+    parser.add_argument("--every", type=int, default=10, help="edits between two checkpoints")
     parser.add_argument("--mend-steps", type=int, default=60, help="of its training, once")
     parser.add_argument("--rules", choices=["memkit", "official"], default="memkit")
     parser.add_argument("--seed", type=int, default=42, help="of the streams' order")
