@@ -60,7 +60,7 @@ def compare(
         names = "; ".join(outcome.cell.name for outcome in found.failures)
         raise MemkitError(
             f"{len(found.failures)} cells failed: {names}. Their tracebacks are in "
-            f"{out / 'records.jsonl'}; the same command tries them again."
+            f"{out / 'manifest.json'}; the same command tries them again."
         )
 
 

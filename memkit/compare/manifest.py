@@ -1,7 +1,8 @@
 """A run's manifest: what was asked for, of what, by whom, and what came of it.
 
 name, spec          the specification with all its defaults, as `read_spec` takes it
-cells               every cell of the grid: id, axes, status ("done", "failed" or "open"), error
+cells               every cell of the grid: id, axes, status ("done", "failed" or "open"), error and
+                    traceback of one that failed
 impossible          pairs that were left out, and why
 models              hash of the files of each
 data                hash of rows, facts and corpus of each benchmark and seed
@@ -118,9 +119,10 @@ def _cells(grid: Grid, ended: Mapping[str, CellRecord]) -> list[dict[str, Any]]:
     found = []
     for cell in grid.cells:
         last = ended.get(cell.id)
-        error = None if last is None else last.error
-        status = "open" if last is None else last.status
-        found.append({**asdict(cell), "status": status, "error": error})
+        how = {"status": "open", "error": None, "traceback": None}
+        if last is not None:
+            how = {"status": last.status, "error": last.error, "traceback": last.traceback}
+        found.append({**asdict(cell), **how})
     return found
 
 

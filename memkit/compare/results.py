@@ -98,7 +98,8 @@ def results(folder: str | os.PathLike[str], manifest: Mapping[str, Any] | None =
             ends[record.cell] = record
     for row in manifest["cells"]:  # an end that found no room in the file
         if row["status"] == "failed" and row["id"] not in ends:
-            ends[row["id"]] = CellRecord(row["id"], "failed", 0.0, row["error"])
+            said = row["error"], row.get("traceback")
+            ends[row["id"]] = CellRecord(row["id"], "failed", 0.0, *said)
     outcomes = tuple(
         Outcome(
             cell,

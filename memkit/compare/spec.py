@@ -217,8 +217,9 @@ def read_spec(source: str | os.PathLike[str] | Mapping[str, Any] | Spec) -> Spec
 def near(name: str, names: Iterable[str]) -> str:
     """A sentence with the nearest names and all that there are."""
     known = list(dict.fromkeys(names))
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    meant = f" Did you mean {close[0]!r}?" if close else " Choose one of these."
+    small = {one.lower(): one for one in reversed(known)}
+    close = difflib.get_close_matches(name.lower(), small, n=1, cutoff=0.5)
+    meant = f" Did you mean {small[close[0]]!r}?" if close else " Choose one of these."
     return f"allowed: {', '.join(map(repr, known)) or 'none'}.{meant}"
 
 

@@ -100,6 +100,7 @@ def test_a_cell_that_fails_is_recorded_and_the_rest_goes_on(wanted, tmp_path, mo
     assert len(found.done) == 4
     row = next(row for row in found.manifest["cells"] if row["id"] == failed.cell.id)
     assert row["status"] == "failed"
+    assert row["traceback"] == failed.end.traceback
     executor = watched()
     again = run(wanted, tmp_path, executor=executor)
     assert executor.given == ["bm25"]
@@ -183,6 +184,7 @@ def test_where_nothing_can_be_written_at_the_end_the_results_are_given(
         found = run(wanted, tmp_path, announce=said.append)
     assert [outcome.cell.memory for outcome in found.failures] == ["plain", "bm25"]
     assert all("No space left" in outcome.end.error for outcome in found.failures)
+    assert all("in full" in outcome.end.traceback for outcome in found.failures)
     assert any("the manifest stays as it was" in text for text in said)
     assert len(run(wanted, tmp_path).done) == 2
 

@@ -21,6 +21,7 @@ PLACES = [
     (("edits", "counts"), [3], "edits", "counts has 3; allowed: 1 to 2"),
     (("edits", "schedules"), ["batches"], "edits.schedules.0 is 'batches'", "'batch'"),
     (("memories", "ft", "editor"), "gracee", "memories.ft.editor is 'gracee'", "'grace'"),
+    (("memories", "ft", "editor"), "ROME", "memories.ft.editor is 'ROME'", "mean 'rome'"),
     (("memories", "ft", "editr"), "ft", "memories.ft.editr is unknown", "'editor'"),
     (("memories", "bm25", "retriever"), "bm52", "memories.bm25.retriever is 'bm52'", "'bm25'"),
     (("memories", "routed", "router"), "popular", "memories.routed.router", "'popularity'"),
