@@ -22,7 +22,7 @@ from memkit.types import Hit, Passage
 __all__ = ["Card", "Terms", "Vectors", "check_whole"]
 
 Card = dict[str, Any]
-SLACK = 1  # proposals beyond k at the first try: what shows that no tie goes through the cut
+SLACK = 5  # proposals beyond k at the first try: few ties through the cut need a second one
 SEEN = 1 << 20  # terms whose counts are kept between searches
 MOVED = 16  # where the store's scores are not the true ones
 

@@ -163,6 +163,20 @@ def test_ties_through_the_cut_are_in_order_of_id_however_many(uri):
     assert ids(dense.search(["same words"], k=5)) == [[f"t{n:03}" for n in range(5)]]
 
 
+def test_a_few_ties_through_the_cut_cost_no_second_search(uri, monkeypatch):
+    asked = []
+    search = milvus_client.Collections.search
+
+    def counted(self, vectors, limit, parameters):
+        asked.append(limit)
+        return search(self, vectors, limit, parameters)
+
+    monkeypatch.setattr(milvus_client.Collections, "search", counted)
+    index = Milvus.build([*(Passage(f"t{n}", "same words") for n in range(5)), *CORPUS], uri)
+    assert ids(index.search(["same words"], k=2)) == [["t0", "t1"]]
+    assert len(asked) == 1
+
+
 def test_more_hits_than_milvus_gives_is_an_error_and_not_a_part(uri, monkeypatch):
     index = Milvus.build([Passage(str(n), "tea") for n in range(30)], uri)
     monkeypatch.setattr(milvus_arms, "MOST", 20)
