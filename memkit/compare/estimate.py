@@ -85,7 +85,8 @@ class Estimate:
         for model, seconds in self.seconds.items():
             found.append(f"{model}: about {_time(seconds)}")
         total = sum(self.seconds.values())
-        found.append(f"in all about {_time(total)}, {self.bytes / 1e9:.1f} GB of memory")
+        memory = f"{self.bytes / 1e9:.1f} GB of memory"
+        found.append(f"in all about {_time(total)} in one process, {memory}")
         return found
 
 

@@ -99,6 +99,25 @@ def test_only_common_rows_are_compared():
     assert pairs({"a": a, "b": b}, fair=lambda x, y: False) == ()
 
 
+def test_a_subject_is_one_group_whatever_the_seed():
+    rng = np.random.default_rng(5)
+    keys = [(seed, f"row {n}") for seed in (0, 1) for n in range(30)]
+    groups = {key: int(key[1].split()[1]) for key in keys}  # each subject under both seeds
+    a, b = ({key: float(rng.random() < share) for key in keys} for share in (0.7, 0.4))
+    b = {key: b[0, key[1]] for key in keys}
+    a = {key: a[0, key[1]] for key in keys}  # a second seed that tells nothing new
+    (pair,) = pairs({"a": Scores(a, groups), "b": Scores(b, groups)})
+    once = {key: value for key, value in a.items() if key[0] == 0}
+    (alone,) = pairs({"a": Scores(once, groups), "b": Scores(b, groups)})
+    assert (pair.rows, alone.rows) == (60, 30)
+    assert pair.difference == alone.difference
+    assert pair.subjects == pytest.approx(alone.subjects)
+    apart = {key: key for key in keys}
+    (narrow,) = pairs({"a": Scores(a, apart), "b": Scores(b, apart)})
+    wide = pair.difference.high - pair.difference.low
+    assert narrow.difference.high - narrow.difference.low < 0.8 * wide
+
+
 def test_the_spread_over_seeds_is_of_their_means():
     values = {(0, "x"): 1.0, (0, "y"): 0.0, (1, "x"): 1.0, (1, "y"): 1.0}
     found = score(Scores(values, dict.fromkeys(values, "s")))
