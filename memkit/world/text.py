@@ -94,7 +94,8 @@ def located(
     read. `contexts` statements, each on a line of its own, stand before the prompt once each.
     """
     told, rng = Statements(benchmark, trained_facts(benchmark)), random.Random(seed)
-    lines = ["".join(told.word(rng, told.draw(rng))) for _ in range(statements)]
+    worded = [told.word(rng, told.draw(rng)) for _ in range(statements)]
+    lines = [f"{text} {target}{after}" for text, target, after in worded]
     texts = ("".join(lines[start : start + ROW]) for start in range(0, statements, ROW))
     corpus = folder / "statements.jsonl"
     write_text(corpus, "".join(json.dumps({"text": text}) + "\n" for text in texts))

@@ -33,7 +33,8 @@ def test_moments_are_taken_of_statements(world, tmp_path):
     assert [len(text.splitlines()) for text in texts] == [5] * 4
     assert told == [f"{line}{{}}" for line in lines[:2]]
     targets = {fact.target for fact in world.facts}
-    assert all(any(target in line for target in targets) for line in lines)
+    ends = tuple(f" {target}{end}" for target in targets for end in (".\n", "\n"))
+    assert all(line.endswith(ends) for line in lines)
 
 
 def test_equal_seeds_give_equal_statements(world, tmp_path):
