@@ -39,13 +39,18 @@ def measured(spec: Path) -> tuple[float, int]:
     return seconds, most if sys.platform == "darwin" else 1024 * most
 
 
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("specs", nargs="*", type=Path, default=[MINIWORLD])
+    return parser
+
+
 def main() -> None:
     """A line for each specification."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("specs", nargs="*", type=Path, default=[MINIWORLD])
     print("| specification | estimate, s | run, s | ratio | estimate, GB | run, GB | ratio |")
     print("|---|---:|---:|---:|---:|---:|---:|")
-    for spec in parser.parse_args().specs:
+    for spec in arguments().parse_args().specs:
         cells = [spec.stem]
         with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
             (said, least), (took, most) = (pool.apply(do, (spec,)) for do in (forecast, measured))
