@@ -48,9 +48,10 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     """A line for each specification."""
+    specs = arguments().parse_args().specs
     print("| specification | estimate, s | run, s | ratio | estimate, GB | run, GB | ratio |")
     print("|---|---:|---:|---:|---:|---:|---:|")
-    for spec in arguments().parse_args().specs:
+    for spec in specs:
         cells = [spec.stem]
         with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
             (said, least), (took, most) = (pool.apply(do, (spec,)) for do in (forecast, measured))
